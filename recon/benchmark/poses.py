@@ -1,0 +1,230 @@
+"""`recon bench poses`: cameras from 3, 6 and 9 photos of scenes whose cameras are known, focal length withheld.
+
+The scenes are not part of the package: set RECON_DATA to a folder that holds them (`datasets/README.md` names them).
+A case is *solved* when every pair of its photos is within 15 degrees in rotation and in direction of translation. A
+photo is *right* when it is within 15 degrees of both against at least half of the other placed photos.
+"""
+
+import math
+import os
+import resource
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import mean, median
+
+import torch
+
+from recon.benchmark import machine
+from recon.benchmark.pose_subsets import committed_path, read_subsets
+from recon.benchmark.registry import BenchOptions
+from recon.benchmark.results import BenchResult, Cell, Table
+from recon.data import load_images
+from recon.data.known import load_posed, match
+from recon.errors import InputError, PoseError
+from recon.metrics import PoseErrors, pose_errors
+from recon.poses import PosesConfig, estimate
+from recon.types import Cameras, ImageSet, PoseResult, PoseStatus
+
+BACKENDS = ("colmap", "auto")
+RIGHT_DEG = 15.0
+QUICK_SCENES = ("dev/lund_door", "dev/synth_FlightHelmet")
+"""What the short run takes: small photos, one easy scene and one hard one, 3 photos each."""
+
+LABELS = {(True, True): "o", (False, True): "l", (False, False): "w", (True, False): "X"}
+"""By (ok, right)."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One subset of one scene."""
+
+    scene: str
+    subset: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one backend made of one case."""
+
+    case: Case
+    backend: str
+    cpu_seconds: float
+    errors: PoseErrors | None
+    """None when no two photos were placed."""
+    ok: tuple[bool, ...]
+    right: tuple[bool, ...]
+    registered: tuple[bool, ...]
+    spread: float
+    """Root mean square distance of the true centres from their mean."""
+
+    @property
+    def solved(self) -> bool:
+        return self.errors is not None and bool(self.errors.worst_deg.max() <= RIGHT_DEG)
+
+
+def run(options: BenchOptions) -> BenchResult:
+    """Every committed case (the quick run: the 3-photo cases of `QUICK_SCENES`) with every backend.
+
+    Raises:
+        InputError: RECON_DATA is not set, or holds none of the scenes.
+    """
+    started = _cpu_seconds()
+    root = data_root()
+    cases = find_cases(root, quick=options.quick)
+    outcomes = [run_case(root, case, name, options.seed) for case in cases for name in BACKENDS]
+    return BenchResult(
+        name="poses",
+        description="Cameras from a handful of photos, unknown focal length",
+        command="recon bench poses" if options.quick else "recon bench poses --full",
+        tables=(summary_table(outcomes), case_table(outcomes)),
+        machine=machine.describe(),
+        versions=machine.versions(),
+        seeds={"poses": options.seed},
+        options={"quick": options.quick},
+        date=datetime.now(UTC).strftime("%Y-%m-%d"),
+        cpu_seconds=_cpu_seconds() - started,
+    )
+
+
+def data_root() -> Path:
+    """The folder of test scenes.
+
+    Raises:
+        InputError: the environment does not name one.
+    """
+    root = os.environ.get("RECON_DATA")
+    if not root or not Path(root).is_dir():
+        raise InputError(
+            "The poses benchmark needs scenes with known cameras. Set RECON_DATA to a folder that holds them as "
+            "dev/NAME and bench/NAME with a transforms.json each (see datasets/README.md)."
+        )
+    return Path(root)
+
+
+def find_cases(root: Path, *, quick: bool) -> list[Case]:
+    """The committed cases whose scenes are there, smallest first."""
+    cases = [
+        Case(scene, subset, tuple(names))
+        for scene, subsets in read_subsets(committed_path()).items()
+        for subset, names in subsets.items()
+        if (root / scene / "transforms.json").is_file() and (not quick or (scene in QUICK_SCENES and len(names) == 3))
+    ]
+    if not cases:
+        raise InputError(f"{root} (RECON_DATA) holds none of the benchmark's scenes. See datasets/README.md.")
+    return sorted(cases, key=lambda case: len(case.names))
+
+
+def run_case(root: Path, case: Case, backend: str, seed: int = 0) -> Outcome:
+    """Estimate one case and compare with the truth."""
+    images, truth = load_case(root, case)
+    started = _cpu_seconds()
+    try:
+        result = estimate(images, PosesConfig(backend=backend, seed=seed))
+    except PoseError:
+        result = None
+    seconds = _cpu_seconds() - started
+    spread = float((truth.centers - truth.centers.mean(0)).square().sum(1).mean().sqrt())
+    if result is None:
+        nobody = (False,) * len(images)
+        return Outcome(case, backend, seconds, None, nobody, nobody, nobody, spread)
+    errors = pose_errors(result.cameras, truth)
+    registered = tuple(bool(flag) for flag in result.cameras.registered)
+    ok = tuple(status is PoseStatus.OK for status in result.status)
+    return Outcome(case, backend, seconds, errors, ok, right_photos(errors, result), registered, spread)
+
+
+def load_case(root: Path, case: Case) -> tuple[ImageSet, Cameras]:
+    """Photos of a case with their focal length withheld, and their true cameras."""
+    known = load_posed(root / case.scene / "transforms.json")
+    files = {Path(name).name: root / case.scene / name for name in known.names}
+    with tempfile.TemporaryDirectory(prefix="recon-bench-") as folder:
+        for name in case.names:
+            (Path(folder) / name).symlink_to(files[name].resolve())
+        images = load_images(folder)
+    images = replace(images, focal_px=torch.full((len(images),), math.nan), masks=None)
+    return images, match(known, images)
+
+
+def right_photos(errors: PoseErrors, result: PoseResult) -> tuple[bool, ...]:
+    """Per photo, whether it agrees with at least half of the other placed photos."""
+    placed = result.cameras.registered
+    flags = []
+    for v in range(len(placed)):
+        mine = (errors.pairs == v).any(1) & placed[errors.pairs].all(1)
+        worst = errors.worst_deg[mine].sort().values
+        flags.append(bool(len(worst) and worst[(len(worst) - 1) // 2] <= RIGHT_DEG))
+    return tuple(flags)
+
+
+def summary_table(outcomes: Sequence[Outcome]) -> Table:
+    """One row per number of photos and backend."""
+    sizes = sorted({len(o.case.names) for o in outcomes})
+    groups = [[o for o in outcomes if (len(o.case.names), o.backend) == (n, b)] for n in sizes for b in BACKENDS]
+    return Table(
+        title="Cases of near, even and wide subsets",
+        columns=(
+            "photos", "backend", "solved", "RRA@5", "RRA@15", "RTA@5", "RTA@15", "AUC@5", "AUC@30", "ATE/spread",
+            "registered", "wrong but ok", "right and ok", "focal error", "CPU-s",
+        ),
+        rows=tuple(_summary(group) for group in groups if group),
+        note=(
+            "Shares over all pairs or photos; a case without a model counts with zero. ATE after a similarity, median "
+            "over the cases with at least three photos placed; focal error: median over cases; CPU-s: mean per case. "
+            "wrong but ok: of all photos; right and ok: of the right photos."
+        ),
+    )  # fmt: skip
+
+
+def _summary(group: Sequence[Outcome]) -> tuple[Cell, ...]:
+    def share(function: str, threshold: float) -> float:
+        return mean(getattr(o.errors, function)(threshold) if o.errors else 0.0 for o in group)
+
+    ok, right, registered = ([flag for o in group for flag in getattr(o, n)] for n in ("ok", "right", "registered"))
+    wrong_ok = [a and not b for a, b in zip(ok, right)]
+    ate = [o.errors.ate / o.spread for o in group if o.errors and sum(o.registered) >= 3]
+    focal = [float(o.errors.focal.nanmedian()) for o in group if o.errors]
+    return (
+        len(group[0].case.names),
+        group[0].backend,
+        f"{sum(o.solved for o in group)}/{len(group)}",
+        *(share("rra", x) for x in (5.0, RIGHT_DEG)),
+        *(share("rta", x) for x in (5.0, RIGHT_DEG)),
+        *(share("auc", x) for x in (5.0, 30.0)),
+        median(ate) if ate else None,
+        mean(map(float, registered)),
+        mean(map(float, wrong_ok)),
+        sum(a and b for a, b in zip(ok, right)) / sum(right) if any(right) else None,
+        median(focal) if focal else None,
+        mean(o.cpu_seconds for o in group),
+    )
+
+
+def case_table(outcomes: Sequence[Outcome]) -> Table:
+    """One row per case and backend."""
+    rows: list[tuple[Cell, ...]] = []
+    for o in outcomes:
+        worst = float(o.errors.worst_deg.max()) if o.errors else None
+        labels = "".join(
+            "-"
+            if not placed
+            else {(True, True): "o", (True, False): "X", (False, True): "l", (False, False): "w"}[a, b]
+            for placed, a, b in zip(o.registered, o.ok, o.right)
+        )
+        focal = float(o.errors.focal.nanmedian()) if o.errors else None
+        rows.append((o.case.scene, o.case.subset, o.backend, str(o.solved), worst, labels, focal, o.cpu_seconds))
+    return Table(
+        title="Each case",
+        columns=("scene", "subset", "backend", "solved", "worst pair (deg)", "photos", "focal error", "CPU-s"),
+        rows=tuple(rows),
+        note="photos: o right and ok, l right but low, w wrong and low, X wrong but ok, - not placed.",
+    )
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of the child processes it has waited for."""
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime

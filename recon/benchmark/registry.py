@@ -1,0 +1,50 @@
+"""The benchmarks by name. To add one: write a module with `run(options) -> BenchResult`, and a line here."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from recon.benchmark.results import BenchResult
+from recon.errors import InputError
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What every benchmark understands."""
+
+    quick: bool = True
+    """The short version, under about a minute; False for the whole table."""
+    repeats: int = 5
+    """Timings whose median is shown (the slow peers take fewer)."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A benchmark; its module is imported when it is run."""
+
+    name: str
+    description: str
+    module: str
+
+    @property
+    def run(self) -> Callable[[BenchOptions], BenchResult]:
+        function: Callable[[BenchOptions], BenchResult] = importlib.import_module(self.module).run
+        return function
+
+
+BENCHES: dict[str, Bench] = {
+    bench.name: bench
+    for bench in (Bench("raster", "The rasterizer and SSIM: speed, scaling and accuracy.", "recon.benchmark.raster"),)
+}
+
+
+def run_bench(name: str, options: BenchOptions | None = None) -> BenchResult:
+    """Run the benchmark called `name`.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in BENCHES:
+        raise InputError(f"No benchmark {name!r}. There are: {', '.join(BENCHES)}.")
+    return BENCHES[name].run(options or BenchOptions())

@@ -1,0 +1,53 @@
+"""`recon export`: results in other programs' formats."""
+
+from pathlib import Path
+
+from recon.cli.console import Console, Result
+from recon.cli.options import Export
+from recon.compress import read_ply, read_points, write_points, write_splats
+from recon.data import colmap, transforms_json
+from recon.errors import InputError
+from recon.pipeline import open_finished
+from recon.runfolder import RunFolder, open_run
+
+SPLAT_FORMATS = ("ply", "splat")
+
+
+def execute(options: Export, console: Console) -> Result:
+    """Write the asked-for format to `options.out`."""
+    make = f"recon train {options.run}"
+    need = {"splats": make} if options.format in SPLAT_FORMATS else {"points": make, "cameras": make}
+    folder = open_run(options.run, need=need)
+    out = options.out.expanduser()
+    if options.format == "colmap":
+        _write_colmap(folder, out)
+    else:
+        _write_file(folder, options.format, out)
+    size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) if out.is_dir() else out.stat().st_size
+    value = {"status": "done", "format": options.format, "out": str(out), "bytes": size}
+    return Result(value, [f"Wrote {out} ({size / 1e6:.1f} MB)."])
+
+
+def _write_file(folder: RunFolder, kind: str, out: Path) -> None:
+    suffix = {"ply": ".ply", "splat": ".splat", "points": ".ply", "transforms": ".json"}[kind]
+    if out.is_dir() or out.suffix.lower() != suffix:
+        raise InputError(f"--out {out} must be a file ending in {suffix} for the format {kind}.")
+    if kind in SPLAT_FORMATS:
+        write_splats(out, read_ply(folder.splats))
+    elif kind == "points":
+        write_points(out, read_points(folder.points))
+    else:
+        known = transforms_json.read_transforms(folder.cameras)
+        transforms_json.write_transforms(
+            out, [Path(name).name for name in known.names], known.cameras,
+            images=folder.images.absolute(), points=folder.points.absolute(),
+        )  # fmt: skip
+
+
+def _write_colmap(folder: RunFolder, out: Path) -> None:
+    """Cameras at the size of the run's `images/`, with the sparse points."""
+    if out.is_file():
+        raise InputError(f"--out {out} is a file; a COLMAP model is a folder.")
+    known = transforms_json.read_transforms(folder.cameras)
+    sparse = open_finished(folder).value("poses").points
+    colmap.write_model(out, [Path(name).name for name in known.names], known.cameras, sparse)

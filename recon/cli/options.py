@@ -1,0 +1,251 @@
+"""Every command and option, with its help text. Dataclasses only: the work is imported when a command runs.
+
+The docstring under a field is its help; tyro adds the default.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
+
+from recon import __version__
+
+if TYPE_CHECKING:
+    from recon.cli.console import Console, Result
+
+Quality = Literal["draft", "standard", "high"]
+Device = Literal["auto", "cpu", "cuda"]
+Folder = Annotated[Path, arg(metavar="DIR")]
+RunFolderArgument = Positional[Annotated[Path, arg(metavar="RUN")]]
+
+
+def unset(metavar: str, meaning: str) -> Any:
+    """Help for an option that may stay away: `metavar` in the usage, `meaning` as what happens then."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {meaning})")
+
+
+DESCRIPTION = """3D from a handful of photos: cameras, Gaussian splats and a browser viewer, on an ordinary computer.
+
+Start with `recon run --images FOLDER`, then look at the result with `recon view FOLDER/recon`.
+
+`recon COMMAND --help` explains a command, `recon --version` prints the version. Exit codes: 0 done; 2 input that cannot
+be used; 3 photos that could not be placed; 4 disk, memory or device; 5 something optional is not installed; 130 stopped
+with Ctrl-C; 1 a bug of ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Understood by every command."""
+
+    json: bool = False
+    """Print exactly one JSON object on stdout when done; everything else goes to stderr."""
+    debug: bool = False
+    """Log in detail, and show the traceback of errors."""
+
+
+class Command:
+    """A command: its options, and where its work is done."""
+
+    module: ClassVar[str] = ""
+    common: Common
+
+    def execute(self, console: "Console") -> "Result":
+        """Import the module that does the work, and do it."""
+        return importlib.import_module(f"recon.cli.{self.module}").execute(self, console)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How the result is computed."""
+
+    config: Annotated[str | None, unset("NAME|FILE", "the preset that --quality names")] = None
+    """A preset's name or a YAML file that says what differs from it (see configs/); goes over --quality."""
+    set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
+    """One setting, applied last, such as --set train.steps=2000."""
+    device: Device = "auto"
+    """Where to compute; auto takes a CUDA GPU if there is one."""
+    seed: int = 0
+    """Seed of everything random."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photos:
+    """What is read and where results go."""
+
+    images: Folder
+    """Folder with 2 or more photos of one scene (JPEG, PNG, WebP, HEIC, TIFF ...)."""
+    out: Annotated[Path | None, unset("DIR", "a folder `recon` inside the photo folder")] = None
+    """Folder for the results. If it holds an unfinished run of these photos, that run is continued."""
+    poses: Annotated[str, arg(metavar="BACKEND|FILE")] = "auto"
+    """How cameras are found: a backend's name, or known cameras (a transforms.json or a COLMAP folder)."""
+    masks: Annotated[Path | None, unset("DIR", "none")] = None
+    """Folder with a mask per photo, named like it; white is the object."""
+    holdout: Annotated[int, arg(metavar="N")] = 0
+    """Photos to keep out of everything and to measure the result with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """Watching while it works."""
+
+    view: bool = False
+    """Open the viewer; it starts while training runs and follows it live."""
+    port: int = 8080
+    """Port of the viewer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Command):
+    """Photos in, splats out: the whole job. Continues where an earlier run in the same folder stopped."""
+
+    module: ClassVar[str] = "run_command"
+    photos: OmitArgPrefixes[Photos]
+    quality: Quality = "standard"
+    """draft: about a minute for 6 photos on two cores; standard: a few minutes; high: the best, slow."""
+    settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+    live: OmitArgPrefixes[Live] = field(default_factory=Live)
+    common: OmitArgPrefixes[Common] = field(default_factory=Common)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poses(Command):
+    """Only find the cameras: writes cameras.json, sparse/0 (COLMAP) and points.ply."""
+
+    module: ClassVar[str] = "run_command"
+    photos: OmitArgPrefixes[Photos]
+    quality: Quality = "standard"
+    """The preset to take settings from."""
+    settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+    common: OmitArgPrefixes[Common] = field(default_factory=Common)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Command):
+    """Train splats in a folder whose cameras are known: after `recon poses`, or again with other settings."""
+
+    module: ClassVar[str] = "run_command"
+    run: RunFolderArgument
+    """Folder with the results so far."""
+    quality: Annotated[Quality | None, unset("{draft,standard,high}", "as the run was started")] = None
+    """Preset for the dense and the training stage; the cameras stay as they are."""
+    settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
+    live: OmitArgPrefixes[Live] = field(default_factory=Live)
+    common: OmitArgPrefixes[Common] = field(default_factory=Common)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Render(Command):
+    """Render a camera path, or given cameras, to pictures and a video."""
+
+    module: ClassVar[str] = "render_command"
+    run: RunFolderArgument
+    """Folder with a finished run."""
+    path: Annotated[str, arg(metavar="interpolate|orbit|spiral|FILE")] = "interpolate"
+    """From photo to photo, around the scene, a small spiral, or the cameras of a JSON file (transforms.json layout)."""
+    out: Annotated[Path | None, unset("DIR", "RUN/renders/PATH")] = None
+    """Folder for the pictures and the video."""
+    frames: int = 120
+    """Number of frames along the path; given cameras are rendered once each."""
+    fps: int = 24
+    """Frames per second of the video."""
+    max_side: Annotated[int | None, unset("PIXELS", "as trained, or as the given cameras say")] = None
+    """Longest side of the pictures."""
+    no_video: bool = False
+    """Write only pictures."""
+    depth: bool = False
+    """Write depth as well: 16-bit PNG, with its scale in renders.json."""
+    device: Device = "auto"
+    """Where to render; auto takes a CUDA GPU if there is one."""
+    common: OmitArgPrefixes[Common] = field(default_factory=Common)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Command):
+    """Write results in another program's format."""
+
+    module: ClassVar[str] = "export_command"
+    run: RunFolderArgument
+    """Folder with a finished run."""
+    format: Literal["ply", "splat", "points", "transforms", "colmap"]
+    """ply, splat: Gaussians for SuperSplat and other viewers; points: a coloured point cloud (.ply); transforms:
+    cameras for nerfstudio (.json); colmap: cameras and points as a COLMAP model (a folder)."""
+    out: Annotated[Path, arg(metavar="FILE|DIR")]
+    """What to write: a file, or a folder for colmap."""
+    common: OmitArgPrefixes[Common] = field(default_factory=Common)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View(Command):
+    """Open the viewer for a run folder or a splat file, until Ctrl-C."""
+
+    module: ClassVar[str] = "view_command"
+    source: Positional[Annotated[Path, arg(metavar="RUN|FILE")]]
+    """Run folder, or a .ply or .splat file."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets other machines in."""
+    port: int = 8080
+    """Port to listen on."""
+    common: OmitArgPrefixes[Common] = field(default_factory=Common)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval(Command):
+    """Measure a result against photos that were not used to make it."""
+
+    module: ClassVar[str] = "eval_command"
+    run: RunFolderArgument
+    """Folder with a run made with --holdout, or any run together with --images."""
+    images: Annotated[Path | None, unset("DIR", "the photos that the run held out")] = None
+    """Folder with more photos of the same scene; those that the run used are left aside."""
+    device: Device = "auto"
+    """Where to render; auto takes a CUDA GPU if there is one."""
+    common: OmitArgPrefixes[Common] = field(default_factory=Common)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor(Command):
+    """Check this machine: hardware, rasterizer, weights, what is missing and how to get it."""
+
+    module: ClassVar[str] = "doctor_command"
+
+    common: OmitArgPrefixes[Common] = field(default_factory=Common)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench(Command):
+    """Run a benchmark and print its table."""
+
+    module: ClassVar[str] = "bench_command"
+    name: Positional[str] = "list"
+    """Which one; `list` names them all."""
+    full: bool = False
+    """The whole table instead of the short version."""
+    repeats: int = 5
+    """Timings whose median is shown."""
+    seed: int = 0
+    """Seed of everything random."""
+    markdown: bool = False
+    """Print the tables as Markdown."""
+    common: OmitArgPrefixes[Common] = field(default_factory=Common)
+
+
+COMMANDS = (Run, Poses, Train, Render, Export, View, Eval, Doctor, Bench)
+
+
+def parse(argv: Sequence[str]) -> Command:
+    """The options of the command in `argv`. Prints help, version or a usage error and exits where that is asked for."""
+    if list(argv) in (["--version"], ["-V"]):
+        sys.stdout.write(f"recon {__version__}\n")
+        sys.exit(0)
+    return tyro.extras.subcommand_cli_from_dict(
+        {command.__name__.lower(): command for command in COMMANDS},
+        prog="recon",
+        description=DESCRIPTION,
+        args=list(argv) or ["--help"],
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )

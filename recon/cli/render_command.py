@@ -1,0 +1,123 @@
+"""`recon render`: a camera path or given cameras to pictures and a video."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recon import paths
+from recon.cli.console import Console, Result
+from recon.cli.options import Render
+from recon.cli.progress import progress_sink
+from recon.data import transforms_json
+from recon.errors import InputError
+from recon.events import Progress, StageStarted
+from recon.files import write_json
+from recon.pipeline import open_finished
+from recon.pipeline.core import Run
+from recon.pipeline.pictures import render_view, save_depth, save_rgb
+from recon.pipeline.stages import Trained
+from recon.runfolder import open_run
+from recon.types import Cameras
+from recon.video import VideoConfig, even_size, path_cameras, write_video
+
+
+@dataclass(frozen=True)
+class Shots:
+    """What to render: cameras, and a name for each picture."""
+
+    cameras: Cameras
+    names: list[str]
+    label: str
+
+
+def execute(options: Render, console: Console) -> Result:
+    """Render, write pictures, and a video where all have one size."""
+    if options.frames < 1:
+        raise InputError(f"--frames must be at least 1, got {options.frames}.")
+    folder = open_run(options.run, need={"splats": f"recon train {options.run}"})
+    with progress_sink(console) as sink:
+        run = open_finished(folder, sink, options.device)
+        shots = plan(run, options)
+        out = (options.out or folder.renders / shots.label).expanduser()
+        sink(StageStarted("render"))
+        index = render_all(run, shots, out, options.depth)
+        write_json(out / "renders.json", {"depth": "z-depth = grey level * depth_unit, in world units", "views": index})
+        video = None if options.no_video else _video(shots, out, index, options.fps)
+    value = {"status": "done", "out": str(out), "frames": len(index), "video": str(video) if video else None}
+    ending = f", video {video}" if video else ""
+    return Result(value, [f"Rendered {len(index)} views -> {out}{ending}"])
+
+
+def plan(run: Run, options: Render) -> Shots:
+    """Cameras of the path or of the file.
+
+    Raises:
+        InputError: neither a known path nor a file.
+    """
+    trained: Trained = run.value("train")
+    if options.path in paths.PATH_KINDS:
+        points = run.value("dense").points.xyz
+        poses = paths.along(options.path, trained.cameras, options.frames, points)
+        first = trained.cameras
+        size = even_size(int(first.width[0]), int(first.height[0]), options.max_side)
+        names = [f"frame_{i:04d}" for i in range(options.frames)]
+        return Shots(path_cameras(poses, first, size), names, options.path)
+    file = Path(options.path).expanduser()
+    if not file.exists():
+        raise InputError(f"--path {options.path} is neither {', '.join(paths.PATH_KINDS)} nor a file with cameras.")
+    known = transforms_json.read_transforms(file)
+    keep = [i for i in range(len(known.names)) if bool(known.cameras.registered[i])]
+    return Shots(
+        _fitted(known.cameras[keep], options.max_side), _unique_stems([known.names[i] for i in keep]), file.stem
+    )
+
+
+def _fitted(cameras: Cameras, max_side: int | None) -> Cameras:
+    """Cameras for pictures of at most `max_side` pixels."""
+    if max_side is None:
+        return cameras
+    scale = (max_side / torch.maximum(cameras.width, cameras.height)).clamp(max=1.0)
+    width, height = ((side * scale).round().long().clamp_min(1) for side in (cameras.width, cameras.height))
+    return cameras.resized(width, height)
+
+
+def _unique_stems(names: list[str]) -> list[str]:
+    stems = [Path(name).stem for name in names]
+    return [stem if stems.count(stem) == 1 else f"{stem}_{i:04d}" for i, stem in enumerate(stems)]
+
+
+def render_all(run: Run, shots: Shots, out: Path, depth: bool) -> list[dict[str, Any]]:
+    """Write each picture; returns the index of what was written."""
+    trained: Trained = run.value("train")
+    trained = replace(trained, splats=trained.splats.to(run.rasterizer.device))
+    index = []
+    for i, name in enumerate(shots.names):
+        run.emit(Progress("render", i, len(shots.names), name))
+        rendering = render_view(trained.splats, shots.cameras[i], run.rasterizer)
+        save_rgb(out / f"{name}.png", rendering.rgb)
+        row: dict[str, Any] = {"name": name, "rgb": f"{name}.png"}
+        if depth:
+            row |= {"depth": f"{name}.depth.png", "depth_unit": save_depth(out / f"{name}.depth.png", rendering.depth)}
+        index.append(row)
+    return index
+
+
+def _video(shots: Shots, out: Path, index: list[dict[str, Any]], fps: int) -> Path | None:
+    """A video of the pictures just written; None for one picture or pictures of several sizes."""
+    sizes = set(zip(shots.cameras.width.tolist(), shots.cameras.height.tolist()))
+    if len(index) < 2 or len(sizes) != 1:
+        return None
+    width, height = (side // 2 * 2 for side in next(iter(sizes)))
+
+    def frames() -> Iterator[np.ndarray]:
+        from PIL import Image
+
+        for row in index:
+            with Image.open(out / row["rgb"]) as picture:
+                yield np.asarray(picture.convert("RGB"))[:height, :width]
+
+    return write_video(out / f"{shots.label}.mp4", frames(), (width, height), VideoConfig(fps=fps))

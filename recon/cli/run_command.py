@@ -1,0 +1,157 @@
+"""`recon run`, `recon poses` and `recon train`: bring a run folder up to date."""
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from recon import config as configuration
+from recon import events, pipeline
+from recon.cli.allocator import keep_memory
+from recon.cli.console import Console, Result
+from recon.cli.options import Command, Live, Photos, Poses, Run, Settings, Train
+from recon.cli.progress import progress_sink
+from recon.config import RunConfig
+from recon.errors import InputError
+from recon.pipeline import RunResult
+from recon.pipeline.summary import thousands
+from recon.poses import BACKENDS
+from recon.runfolder import open_run
+
+
+def execute(options: Command, console: Console) -> Result:
+    """Run the stages that the command asks for."""
+    keep_memory()
+    if isinstance(options, Train):
+        return _bring_up_to_date(train_config(options), "export", options.live, console)
+    if isinstance(options, Poses):
+        return _bring_up_to_date(photos_config(options), "poses", Live(), console)
+    assert isinstance(options, Run), "no other command comes here"
+    return _bring_up_to_date(photos_config(options), "export", options.live, console)
+
+
+def photos_config(options: Run | Poses) -> RunConfig:
+    """The configuration of a run that starts from photos: preset, file, options, in this order."""
+    photos = options.photos
+    images_dir = photos.images.expanduser().absolute()
+    out_dir = (photos.out.expanduser() if photos.out else images_dir / "recon").absolute()
+    base = RunConfig(images_dir=images_dir, out_dir=out_dir)
+    config = _with_settings(base, options.quality, options.settings)
+    return _with_photos(config, photos)
+
+
+def train_config(options: Train) -> RunConfig:
+    """The configuration of an existing run, with another one for what comes after the cameras."""
+    folder = open_run(options.run, need={"cameras": "recon poses --images FOLDER"})
+    saved = replace(configuration.load(folder.config), out_dir=folder.root.absolute())
+    wanted = _with_settings(saved, options.quality, options.settings)
+    if (wanted.images, wanted.poses) != (saved.images, saved.poses) and options.quality is None:
+        raise InputError("recon train keeps the cameras as they are. To change images.* or poses.*, use recon run.")
+    return replace(wanted, images=saved.images, poses=saved.poses)
+
+
+def _with_settings(base: RunConfig, quality: str | None, settings: Settings) -> RunConfig:
+    config = configuration.resolve(base, quality=quality, config=settings.config, assignments=settings.set)
+    if settings.device != "auto":
+        config = replace(config, device=settings.device)
+    return configuration.with_seed(config, settings.seed) if settings.seed else config
+
+
+def _with_photos(config: RunConfig, photos: Photos) -> RunConfig:
+    if photos.holdout:
+        config = replace(config, holdout=photos.holdout)
+    if photos.masks is not None:
+        config = replace(config, images=replace(config.images, masks=photos.masks.expanduser().absolute()))
+    if photos.poses == "auto":
+        return config
+    if photos.poses in BACKENDS:
+        return replace(config, poses=replace(config.poses, backend=photos.poses))
+    known = Path(photos.poses).expanduser()
+    if known.exists():
+        return replace(config, known_poses=known.absolute())
+    raise InputError(
+        f"--poses {photos.poses} is neither a backend ({', '.join(sorted(BACKENDS))}) nor an existing file or folder."
+    )
+
+
+def _bring_up_to_date(config: RunConfig, until: str, live: Live, console: Console) -> Result:
+    viewer: Any = None
+    with ExitStack() as stack:
+        sink = bars = stack.enter_context(progress_sink(console))
+        if live.view:
+            viewer = _live_viewer(config, live.port, console)
+            sink = events.fan_out(bars, viewer)
+        try:
+            result = pipeline.run(config, sink, until)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"Stopped. What is finished is kept in {_shown(config.out_dir)}; the same command goes on from there."
+            ) from None
+        except Exception as error:
+            if viewer is not None:
+                viewer.fail(str(error))
+            raise
+    outcome = Result(_json(result, viewer), _lines(result, until, live.view))
+    if viewer is None:
+        return outcome
+    console.finish(outcome)
+    _keep_viewing(viewer, config, console)
+    return Result({}, printed=True)
+
+
+def _live_viewer(config: RunConfig, port: int, console: Console) -> Any:
+    from viewer import LiveViewer
+
+    viewer = LiveViewer(config.images_dir.name, port=port)
+    console.note(f"Viewer: {viewer.url}")
+    return viewer
+
+
+def _keep_viewing(viewer: Any, config: RunConfig, console: Console) -> None:
+    """Leave the page up, with the finished run, until Ctrl-C."""
+    if (config.out_dir / "splats.ply").exists():
+        viewer.finish(config.out_dir, config.images_dir)
+    console.note(f"The viewer stays at {viewer.url}; Ctrl-C ends it.")
+    viewer.wait()
+
+
+def _json(result: RunResult, viewer: Any) -> dict[str, Any]:
+    return {
+        "status": "nothing to do" if result.nothing_to_do else "done",
+        "run": str(result.folder.root),
+        "verdict": result.verdict,
+        "computed": list(result.computed),
+        "resumed": list(result.resumed),
+        "metrics": result.metrics,
+        **({"viewer": viewer.url} if viewer is not None else {}),
+    }
+
+
+def _lines(result: RunResult, until: str, viewing: bool) -> list[str]:
+    """The line at the end, after one per photo that is missing."""
+    metrics, shown = result.metrics, _shown(result.folder.root)
+    lines = [
+        f"Not placed: {photo['name']}: {photo['reason']}"
+        for photo in metrics["photos"]["list"]
+        if photo.get("status") == "unregistered"
+    ]
+    took = sum(metrics["stages"][name]["seconds"] for name in result.computed)
+    start = "Nothing to do, all results are there" if result.nothing_to_do else f"Done in {_duration(took)}"
+    if until == "poses":
+        count = thousands(metrics["sparse_points"])
+        what = f"{metrics['photos']['placed']} of {metrics['photos']['used']} photos placed, {count} points"
+        return [*lines, f"{start}: {what} -> {shown}. Next: recon train {shown}"]
+    end = "" if viewing else f" View: recon view {shown}"
+    return [*lines, f"{start}: {result.verdict} -> {shown}.{end}"]
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def _shown(path: Path) -> str:
+    """The path as one would type it here: relative when it is below the present folder."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,20 @@
+"""Photos and cameras from files: folders, transforms.json, COLMAP, LLFF, DTU; and which photos to hold out."""
+
+from recon.data.images import ImagesConfig, fingerprint, load_images, resize, save_images, select
+from recon.data.known import KnownCameras, apply_known, load_posed, match, undistort
+from recon.data.splits import holdout_split
+
+__all__ = [
+    "ImagesConfig",
+    "KnownCameras",
+    "apply_known",
+    "fingerprint",
+    "holdout_split",
+    "load_images",
+    "load_posed",
+    "match",
+    "resize",
+    "save_images",
+    "select",
+    "undistort",
+]

@@ -1,0 +1,171 @@
+"""Cameras as bare numbers beside the photos: DTU and SpaRe projection matrices, LLFF's `poses_bounds.npy`.
+
+Neither states photo names, and the former no sizes, so both are read together with the photos' folder.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from recon.data.decode import UnreadablePhotoError, photo_size
+from recon.data.folder import list_photos, natural_key
+from recon.data.known_cameras import KnownCameras
+from recon.data.transforms_json import rigid
+from recon.errors import InputError
+from recon.geometry import inverse_se3
+from recon.types import Cameras
+
+POSITION_FILE = re.compile(r"pos_(\d+)\.txt", re.IGNORECASE)
+PHOTO_FOLDERS = ("images", "image", "rgb", ".", "../images", "../image")
+"""Where photos lie relative to the numbers, in the order of search."""
+LLFF_COLUMNS = 17
+# LLFF's camera axes are (down, right, backward); these columns are OpenCV's (right, down, forward).
+LLFF_FROM_OPENCV = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]], dtype=torch.float64)
+
+
+def position_files(folder: Path) -> list[Path]:
+    """The `pos_XXX.txt` files in `folder`, by number."""
+    try:
+        files = [path for path in folder.iterdir() if POSITION_FILE.fullmatch(path.name)]
+    except OSError as error:
+        raise InputError(f"Could not list {folder}: {error.strerror or error}. Check its permissions.") from error
+    return sorted(files, key=lambda path: natural_key(path.name))
+
+
+def read_positions(folder: Path, photos: Path | None = None) -> KnownCameras:
+    """Read DTU's or SpaRe's `pos_XXX.txt`: a 3 x 4 projection matrix P = K [R | t] each, in pixels, OpenCV axes.
+
+    A matrix belongs to the photo whose first number is its own (`pos_001.txt`: `rect_001_3_r5000.png`,
+    `cam_001_3_0000.png`); among several, such as DTU's lightings, to each of them.
+
+    Raises:
+        InputError: no photos, a file that is not such a matrix, or one without a photo.
+    """
+    files = position_files(folder)
+    if not files:
+        raise InputError(f"{folder} holds no pos_XXX.txt. Give the folder with the projection matrices.")
+    by_number: dict[int, list[Path]] = {}
+    for path in _photos_beside(folder, photos):
+        if numbers := re.findall(r"\d+", path.stem):
+            by_number.setdefault(int(numbers[0]), []).append(path)
+    names: list[str] = []
+    poses, Ks, sizes = [], [], []
+    for file in files:
+        number = int(file.stem.split("_")[1])
+        for path in by_number.get(number, []):
+            K, cam_from_world = decompose(_read_matrix(file), str(file))
+            names.append(path.name)
+            poses.append(cam_from_world)
+            Ks.append(K)
+            sizes.append(_size(path))
+    if not names:
+        raise InputError(f"No photo has the number of any of the {len(files)} pos files in {folder}. Check the names.")
+    return _known(names, torch.stack(poses), torch.stack(Ks), sizes)
+
+
+def read_llff(path: Path, photos: Path | None = None) -> KnownCameras:
+    """Read LLFF's `poses_bounds.npy`: one row of 17 numbers for each photo, in the order of their names.
+
+    A row is a 3 x 5 matrix [R | t | (height, width, focal)], camera to world with axes (down, right, backward), and
+    two depth bounds, which are not used.
+
+    Raises:
+        InputError: not such a file, or another number of photos.
+    """
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        raise InputError(f"Could not read {path} as a NumPy array ({error}). Export it again.") from error
+    if rows.ndim != 2 or rows.shape[1] != LLFF_COLUMNS or rows.dtype.kind not in "fiu" or not np.isfinite(rows).all():
+        raise InputError(f"{path} must hold rows of {LLFF_COLUMNS} numbers, found shape {list(rows.shape)}.")
+    found = _photos_beside(path.parent, photos)
+    if len(found) != len(rows):
+        raise InputError(
+            f"{path} has cameras for {len(rows)} photos, but there are {len(found)} in {found[0].parent}. "
+            "The cameras are in the order of the photos' names, so every photo must be there."
+        )
+    matrices = torch.from_numpy(rows[:, :15].astype(np.float64)).reshape(-1, 3, 5)
+    height, width, focal = matrices[:, :, 4].unbind(1)
+    world_from_cam = torch.eye(4, dtype=torch.float64).repeat(len(rows), 1, 1)
+    world_from_cam[:, :3, :3] = matrices[:, :, :3] @ LLFF_FROM_OPENCV
+    world_from_cam[:, :3, 3] = matrices[:, :, 3]
+    poses = torch.stack([inverse_se3(rigid(m, f"{path}, row {i}")) for i, m in enumerate(world_from_cam)])
+    if not bool(((focal > 0) & (width >= 1) & (height >= 1)).all()):
+        raise InputError(f"{path} has a focal length or size that is not positive. Export it again.")
+    Ks = torch.zeros(len(rows), 3, 3, dtype=torch.float64)
+    Ks[:, 0, 0] = Ks[:, 1, 1] = focal
+    Ks[:, 0, 2], Ks[:, 1, 2], Ks[:, 2, 2] = width / 2, height / 2, 1
+    sizes = [(int(w), int(h)) for w, h in zip(width.round(), height.round())]
+    return _known([photo.name for photo in found], poses, Ks, sizes)
+
+
+def decompose(P: Float[Tensor, "3 4"], where: str = "P") -> tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]]:
+    """Split P = s K [R | t] into K (upper triangular, K[2, 2] = 1) and cam_from_world (Hartley and Zisserman 6.2.4).
+
+    Skew, which a pinhole camera here cannot have, must be negligible. Float64.
+
+    Raises:
+        InputError: singular, or with a skew above a thousandth of the focal length.
+    """
+    P = P.double()
+    M = P[:, :3]
+    determinant = float(torch.linalg.det(M))
+    if not np.isfinite(determinant) or abs(determinant) < 1e-12 * float(M.norm()) ** 3 or determinant == 0:
+        raise InputError(f"{where} is not a camera: its left 3 x 3 part is singular. Check the file.")
+    P = P * (1.0 if determinant > 0 else -1.0)  # P and -P project alike; only one has a proper rotation
+    # RQ decomposition of M by the QR decomposition of its rows in reverse order.
+    Q, U = torch.linalg.qr(P[:, :3].flip(0).T)
+    K, R = U.T.flip(0, 1), Q.T.flip(0)
+    signs = torch.sign(torch.diagonal(K))
+    K, R = K * signs, signs[:, None] * R
+    t = torch.linalg.solve(K, P[:, 3])
+    K = K / K[2, 2]
+    if abs(float(K[0, 1])) > 1e-3 * float(K[0, 0]):
+        raise InputError(
+            f"{where} has a skew of {float(K[0, 1]):.3g} pixels, which is not supported. Rectify the photos."
+        )
+    K[0, 1] = 0.0
+    cam_from_world = torch.eye(4, dtype=torch.float64)
+    cam_from_world[:3, :3], cam_from_world[:3, 3] = R, t
+    return K, cam_from_world
+
+
+def _photos_beside(folder: Path, photos: Path | None) -> list[Path]:
+    if photos is not None:
+        return list_photos(photos)[0]
+    for sub in PHOTO_FOLDERS:
+        candidate = folder / sub
+        if candidate.is_dir():
+            try:
+                return list_photos(candidate)[0]
+            except InputError:
+                continue  # the next place may hold them
+    raise InputError(f"Found no photos beside the cameras in {folder}. Put them in {folder / 'images'}.")
+
+
+def _read_matrix(path: Path) -> Float[Tensor, "3 4"]:
+    try:
+        values = np.array(path.read_text(encoding="utf-8").split(), np.float64)
+    except OSError as error:
+        raise InputError(f"Could not read {path}: {error.strerror or error}. Check its permissions.") from error
+    except ValueError as error:
+        raise InputError(f"{path} holds something other than numbers ({error}). Give a 3 x 4 matrix.") from error
+    if values.size != 12 or not np.isfinite(values).all():
+        raise InputError(f"{path} holds {values.size} numbers; a 3 x 4 projection matrix has 12 finite ones.")
+    return torch.from_numpy(values.reshape(3, 4))
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        return photo_size(path)
+    except UnreadablePhotoError as error:
+        raise InputError(f"The size of {path} is needed, but it is {error}.") from error
+
+
+def _known(names: list[str], poses: Tensor, Ks: Tensor, sizes: list[tuple[int, int]]) -> KnownCameras:
+    width, height = torch.tensor(sizes).unbind(1)
+    return KnownCameras(tuple(names), Cameras.create(poses.float(), Ks.float(), width, height))

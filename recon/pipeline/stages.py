@@ -1,0 +1,266 @@
+"""From photos to splats: the four stages that make the result. Measuring and writing up have their own modules."""
+
+import hashlib
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recon import data
+from recon.compress import read_ply, write_ply, write_points
+from recon.config import to_mapping
+from recon.data import colmap, transforms_json
+from recon.errors import InputError
+from recon.events import SceneReady, SplatsUpdated
+from recon.optimize import train
+from recon.pipeline import store
+from recon.pipeline.core import Outcome, Run
+from recon.poses import estimate, make_scene
+from recon.stereo import reconstruct
+from recon.types import Cameras, DepthMaps, ImageSet, PointCloud, PosedScene, PoseResult, Splats
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The photos of a run."""
+
+    used: ImageSet
+    held_out: ImageSet | None = None
+    """Kept out of every stage that makes the result."""
+    known: dict[str, Cameras] | None = None
+    """Given cameras of all photos by name, each a `Cameras` of one, at the photo's size."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """What the dense stage adds to the poses."""
+
+    depths: DepthMaps
+    points: PointCloud
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result."""
+
+    splats: Splats
+    cameras: Cameras
+    """Refined, for the photos of the posed scene."""
+
+
+class ImagesStage:
+    name = "images"
+    description = "reading and checking"
+
+    def settings(self, run: Run) -> Any:
+        config = run.config
+        known = None if config.known_poses is None else _hash_path(config.known_poses)
+        return data.fingerprint(config.images_dir, config.images), config.holdout, known
+
+    def compute(self, run: Run) -> Outcome:
+        photos = read_photos(run)
+        shown = [photos.used, *([photos.held_out] if photos.held_out else [])]
+        details = {
+            "photos": [row for images in shown for row in _photo_rows(images)],
+            "held_out": list(photos.held_out.names) if photos.held_out else [],
+        }
+        return Outcome(photos, (), details)
+
+    def load(self, run: Run) -> Photos:
+        return read_photos(run, quiet=True)
+
+
+def read_photos(run: Run, quiet: bool = False) -> Photos:
+    """The photos, split into used and held out."""
+    config = run.config
+    images = data.load_images(config.images_dir, config.images, *(() if quiet else (run.emit,)))
+    known = None
+    if config.known_poses is not None:  # photos come back straightened where the given lens bends lines
+        images, cameras = data.apply_known(data.load_posed(config.known_poses), images)
+        known = {name: cameras[v] for v, name in enumerate(images.names)}
+    if config.holdout == 0:
+        return Photos(images, None, known)
+    train_indices, test_indices = data.holdout_split(len(images), config.holdout)
+    return Photos(data.select(images, train_indices), data.select(images, test_indices), known)
+
+
+def _photo_rows(images: ImageSet) -> list[dict[str, Any]]:
+    focals = [None if torch.isnan(f) else round(float(f), 1) for f in images.focal_px]
+    return [
+        {"name": name, "width": image.shape[1], "height": image.shape[0], "exif_focal_px": focal}
+        for name, image, focal in zip(images.names, images.images, focals)
+    ]
+
+
+class PosesStage:
+    name = "poses"
+    description = "matching and placing"
+
+    def settings(self, run: Run) -> Any:
+        return to_mapping(run.config.poses)
+
+    def compute(self, run: Run) -> Outcome:
+        photos: Photos = run.value("images")
+        config = run.config.poses if photos.known is None else replace(run.config.poses, backend="known")
+        result = estimate(photos.used, config, run.emit, photos.known)
+        for message in result.warnings:
+            run.warn(message)
+        path = run.folder.state(self.name)
+        store.save(path, result)
+        scene = make_scene(photos.used, result, run.config.train.max_side)
+        run.emit(SceneReady(scene))
+        run.keep("poses", result)
+        if not run.folder.splats.exists():  # an older result stays whole until the new one is
+            publish(run, scene.cameras, result.points)
+        return Outcome(result, (path,), poses_details(photos.used, result))
+
+    def load(self, run: Run) -> PoseResult:
+        return store.load(run.folder.state(self.name))
+
+
+def poses_details(images: ImageSet, result: PoseResult) -> dict[str, Any]:
+    """What is known about each photo's camera, and each pair."""
+    errors = [None if torch.isnan(e) else round(float(e), 3) for e in result.reprojection_error_px]
+    photos = [
+        {
+            "name": name,
+            "status": result.status[v].value,
+            "reason": result.reasons[v],
+            "confidence": round(float(result.cameras.confidence[v]), 3),
+            "points_seen": int(result.n_observations[v]),
+            "reprojection_error_px": errors[v],
+            "focal_px": round(float(result.cameras.Ks[v, 0, 0]), 1) if result.cameras.registered[v] else None,
+        }
+        for v, name in enumerate(images.names)
+    ]
+    pairs = [
+        {"a": images.names[p.i], "b": images.names[p.j], "matches": p.n_matches, "inliers": p.n_inliers,
+         "parallax_deg": None if p.median_parallax_deg is None else round(p.median_parallax_deg, 2), "kind": p.kind}
+        for p in result.pairs
+    ]  # fmt: skip
+    return {
+        "backend": result.backend,
+        "photos": photos,
+        "placed": int(result.cameras.registered.sum()),
+        "sparse_points": len(result.points),
+        "pairs": pairs,
+    }
+
+
+class DenseStage:
+    name = "dense"
+    description = "depth from neighbouring photos"
+
+    def settings(self, run: Run) -> Any:
+        return to_mapping(run.config.dense), run.config.train.max_side
+
+    def compute(self, run: Run) -> Outcome:
+        sparse = posed_scene(run)
+        depths, points = reconstruct(sparse, run.config.dense, run.emit)
+        scene = replace(sparse, points=points)
+        path = run.folder.state(self.name)
+        store.save(path, {"depths": depths, "points": points})
+        run.emit(SceneReady(scene))
+        if not run.folder.splats.exists():
+            publish(run, scene.cameras, points)
+        known = [float((depth > 0).float().mean()) for depth in depths.depth]
+        details = {"points": len(points), "known_depth_share": dict(zip(scene.names, (round(k, 3) for k in known)))}
+        return Outcome(Dense(depths, points), (path,), details)
+
+    def load(self, run: Run) -> Dense:
+        return Dense(**store.load(run.folder.state(self.name)))
+
+
+def posed_scene(run: Run) -> PosedScene:
+    """The placed photos with the sparse points."""
+    return make_scene(run.value("images").used, run.value("poses"), run.config.train.max_side)
+
+
+def dense_scene(run: Run) -> PosedScene:
+    """The placed photos with the dense points, which is what training starts from."""
+    return replace(posed_scene(run), points=run.value("dense").points)
+
+
+class TrainStage:
+    name = "train"
+    description = "optimising"
+
+    def settings(self, run: Run) -> Any:
+        return to_mapping(run.config.train)
+
+    def compute(self, run: Run) -> Outcome:
+        folder, config = run.folder, run.config.train
+        scene = dense_scene(run)
+        run.emit(SceneReady(scene))
+        checkpoint = folder.checkpoints / "train.pt"
+        result = train(scene, run.value("dense").depths, config, run.rasterizer, emit=run.emit, checkpoint=checkpoint)
+        cameras_path = folder.state(self.name)
+        store.save(cameras_path, {"cameras": result.cameras})
+        write_ply(folder.splats, result.splats)
+        published = publish(run, result.cameras, scene.points)
+        checkpoint.unlink(missing_ok=True)
+        run.emit(SplatsUpdated(result.steps, result.splats))
+        details = {
+            "gaussians": len(result.splats),
+            "steps": result.steps,
+            "history": result.history,
+            "account": result.account,
+            "rasterizer": run.rasterizer.name,
+            "device": str(run.rasterizer.device),
+        }
+        return Outcome(Trained(result.splats, result.cameras), (cameras_path, folder.splats, *published), details)
+
+    def load(self, run: Run) -> Trained:
+        cameras = store.load(run.folder.state(self.name))["cameras"]
+        return Trained(read_ply(run.folder.splats), cameras)
+
+
+def publish(run: Run, cameras: Cameras, points: PointCloud) -> tuple[Path, ...]:
+    """Write cameras.json with the photos it refers to, sparse/0 and points.ply for other programs.
+
+    Args:
+        cameras: of the placed photos, at any image size.
+        points: what points.ply holds; sparse/0 gets the sparse points of the poses.
+
+    Returns:
+        Two files that stand for the rest.
+    """
+    folder, images, result = run.folder, run.value("images").used, run.value("poses")
+    width, height = result.cameras.width, result.cameras.height
+    everyone = place_back(cameras, result.cameras).resized(width, height)
+    names = data.save_images(images, folder.images)
+    extra = [{"photo": name} for name in images.names]
+    transforms_json.write_transforms(folder.cameras, names, everyone, images="images", points="points.ply", extra=extra)
+    colmap.write_model(folder.sparse, names, everyone, result.points)
+    write_points(folder.points, points)
+    return folder.cameras, folder.points
+
+
+def place_back(placed: Cameras, everyone: Cameras) -> Cameras:
+    """`everyone` with the poses of its registered cameras replaced by `placed`, in order."""
+    cam_from_world = everyone.cam_from_world.clone()
+    cam_from_world[everyone.registered] = placed.cam_from_world.to(cam_from_world)
+    return replace(everyone, cam_from_world=cam_from_world)
+
+
+def ensure_published(run: Run) -> None:
+    """Write the cameras for other programs if they were deleted, or withheld in favour of an older result."""
+    if run.folder.cameras.exists() or "poses" not in run.records:
+        return
+    result: PoseResult = run.value("poses")
+    points = run.value("dense").points if "dense" in run.records else result.points
+    publish(run, result.cameras[result.cameras.registered], points)
+
+
+def _hash_path(path: Path) -> str:
+    """A hash of a file, or of all files directly in a folder."""
+    if not path.exists():
+        raise InputError(f"No pose backend and no file called {path}. Check --poses.")
+    digest = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file()):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()

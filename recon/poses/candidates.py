@@ -1,0 +1,68 @@
+"""Several models of the same photos, and which one to believe."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from recon.poses.base import PosesConfig
+from recon.poses.matches import Start, Tracks, Verified, run_mapping
+from recon.poses.result import Solved, solved
+from recon.types import ImageSet
+
+logger = logging.getLogger(__name__)
+
+EXIF_TOLERANCE = 0.15
+"""A refined focal length further than this from EXIF is doubted: EXIF is rounded, but seldom that wrong."""
+EXIF_COST = 0.02
+"""Share of agreeing matches that believing EXIF may cost. More means a cropped photo, and EXIF is not believed."""
+USUAL_FOCAL = 0.95
+"""Longest sides: the main lenses of phones (24 to 28 mm equivalent) and standard zooms lie within half an octave."""
+FOCAL_PRICE = 0.03
+"""Share of agreeing matches that an octave beyond that half is worth."""
+
+
+def map_candidates(
+    tracks: Tracks, images: ImageSet, starts: Sequence[Start], config: PosesConfig
+) -> tuple[Verified, list[Solved]]:
+    """The models of every start, and one with EXIF's focal length where the mapper left it behind.
+
+    Raises:
+        JobError: the child process failed.
+    """
+    verified, models = run_mapping(tracks, images, starts, config)
+    candidates = [solved(model, tracks, verified) for model in models if model is not None]
+    best = max(candidates, key=score, default=None)
+    if best is not None and _left_exif(best, images):
+        _, fixed = run_mapping(tracks, images, [Start(refine_focal=False)], config)
+        held = [solved(model, tracks, verified) for model in fixed if model is not None]
+        if held and held[0].support.share >= best.support.share - EXIF_COST:
+            logger.info("kept the focal length of EXIF")
+            candidates = held
+    for candidate in candidates:
+        logger.info(
+            "%d photos, %.1f%% of the matches agree, focal lengths %s",
+            candidate.model.registered.sum(),
+            100 * candidate.support.share,
+            np.unique(candidate.model.focal_px[candidate.model.registered].round(1)),
+        )
+    return verified, candidates
+
+
+def score(candidate: Solved) -> tuple[float, int]:
+    """Share of agreeing matches less a small price for unusual focal lengths, then number of observations.
+
+    From two or three photos the share hardly changes while the focal length doubles: what cameras are usually like
+    must decide then, and only then.
+    """
+    model = candidate.model
+    longest = 2 * model.Ks[model.registered, :2, 2].max(axis=1)  # principal points are in the middle
+    octaves = np.abs(np.log2(model.focal_px[model.registered] / (USUAL_FOCAL * longest)))
+    price = FOCAL_PRICE * max(0.0, float(octaves.mean()) - 0.5) if len(octaves) else 0.0
+    return round(candidate.support.share - price, 3), len(model.observations)
+
+
+def _left_exif(candidate: Solved, images: ImageSet) -> bool:
+    exif = images.focal_px.numpy() * candidate.tracks.scale
+    deviation = np.abs(candidate.model.focal_px / exif - 1)  # NaN where either is unknown
+    return bool((deviation > EXIF_TOLERANCE).any())

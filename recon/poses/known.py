@@ -1,0 +1,90 @@
+"""Given cameras: nothing is estimated, the matches that agree with them become points."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from recon.errors import InputError, PoseError
+from recon.events import EventSink, Progress, ignore
+from recon.poses.base import KnownCameras, PosesConfig
+from recon.poses.correspond import match_thoroughly
+from recon.poses.features import Features
+from recon.poses.matches import Model, Tracks, Verified, build_tracks, read_model, read_verified, work_scale
+from recon.poses.process import JobError, run_job
+from recon.poses.result import assemble_known, work_sizes
+from recon.sfm.packing import PairMatches
+from recon.types import Cameras, ImageSet, PoseResult
+
+
+class KnownBackend:
+    name = "known"
+
+    def available(self) -> tuple[bool, str]:
+        return True, ""
+
+    def estimate(
+        self, images: ImageSet, config: PosesConfig, emit: EventSink = ignore, known: KnownCameras | None = None
+    ) -> PoseResult:
+        """The given cameras at the photos' sizes, in their own world; photos without one stay unregistered."""
+        if known is None:
+            raise InputError("The backend 'known' needs cameras. Give a file of them, such as --poses transforms.json.")
+        cameras = _in_order(images, known)
+        if int(cameras.registered.sum()) < 2:
+            raise PoseError(
+                f"Cameras are given for {int(cameras.registered.sum())} of the {len(images)} photos, at least 2 are "
+                "needed. The names in the camera file must be those of the photos."
+            )
+        emit(Progress("poses", 0, 2, "matching"))
+        try:
+            features, matches = match_thoroughly(
+                images.images, config, lambda message: emit(Progress("poses", 0, 2, message))
+            )
+            emit(Progress("poses", 1, 2, "triangulating"))
+            tracks, verified, model = triangulate(images, cameras, features, matches, config)
+        except JobError as error:
+            raise PoseError(f"Triangulation failed: {error}. Try fewer, smaller photos.") from error
+        emit(Progress("poses", 2, 2, "done"))
+        return assemble_known(images, cameras, model, tracks, verified)
+
+
+def triangulate(
+    images: ImageSet, cameras: Cameras, features: list[Features], matches: PairMatches, config: PosesConfig
+) -> tuple[Tracks, Verified, Model]:
+    """Points for cameras in pixels of `images`; the model is in their world, in working pixels.
+
+    Raises:
+        JobError: the child process failed.
+    """
+    tracks = build_tracks(features, matches, work_scale(images, config))
+    poses = cameras.cam_from_world.double().numpy().copy()
+    poses[~cameras.registered.numpy()] = np.nan
+    Ks = cameras.Ks.double().numpy().copy()
+    Ks[:, :2] *= tracks.scale[:, None, None]
+    per_photo = {
+        "camera_of": np.arange(len(images)),
+        "sizes": work_sizes(images, tracks.scale),
+        "focal_px": Ks[:, 0, 0],
+        "Ks": Ks,
+        "cam_from_world": poses,
+        "time_limit_s": np.array(config.time_limit_s),
+    }
+    arrays = tracks.job(images) | per_photo
+    found = run_job("triangulate", arrays, seed=config.seed, time_limit_s=config.time_limit_s)
+    model = read_model(found, 0, per_photo["camera_of"], per_photo["sizes"])
+    assert model is not None, "triangulation always returns the model it was given"
+    return tracks, read_verified(found), replace(model, Ks=np.where(model.registered[:, None, None], Ks, np.nan))
+
+
+def _in_order(images: ImageSet, known: KnownCameras) -> Cameras:
+    """One camera per photo at the photo's size; an identity pose where none is given."""
+    n = len(images)
+    width = torch.tensor([photo.shape[1] for photo in images.images])
+    height = torch.tensor([photo.shape[0] for photo in images.images])
+    found = torch.tensor([name in known for name in images.names])
+    poses, Ks = torch.eye(4).repeat(n, 1, 1), torch.eye(3).repeat(n, 1, 1)
+    for v, name in enumerate(images.names):
+        if name in known:
+            camera = known[name].resized(width[v : v + 1], height[v : v + 1])
+            poses[v], Ks[v] = camera.cam_from_world[0].float(), camera.Ks[0].float()
+    return Cameras(poses, Ks, width, height, found, found.float())

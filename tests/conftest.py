@@ -1,0 +1,80 @@
+"""What every test gets: run-time shape checks, polite thread counts, skips that are counted."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+sys.path.insert(0, str(TESTS))  # `reference.<module>`: the naive loops
+
+# Shapes in signatures are enforced here and only here; the hook must be in place before recon is first imported.
+assert "recon" not in sys.modules, "recon was imported before the hook that checks its shapes: see conftest.py"
+install_import_hook(["recon", "viewer"], "runtime_types.check")
+
+# At most two: small tensors do not gain from more, and a machine that also runs a browser loses.
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+SKIPS_COUNTED: dict[str, int] = {"requires_cuda": 0, "browser": 0}
+
+
+def chromium_path() -> str | None:
+    """The browser for `browser` tests: $CHROMIUM, Debian's chromium, or the one `playwright install` fetched."""
+    from shutil import which
+
+    for name in (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"):
+        if name and (found := which(name)):
+            return found
+    try:
+        from playwright.sync_api import sync_playwright
+
+        with sync_playwright() as playwright:
+            path = playwright.chromium.executable_path
+        return path if Path(path).exists() else None
+    except Exception:  # any failure of a missing or broken playwright means: no browser
+        return None
+
+
+@pytest.hookimpl(trylast=True)  # after -k and -m, so that only what would have run is counted
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    def skip(marker: str, reason: str) -> None:
+        for item in items:
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+                SKIPS_COUNTED[marker] += 1
+
+    if not torch.cuda.is_available():
+        skip("requires_cuda", "no CUDA device")
+    if any(item.get_closest_marker("browser") for item in items) and chromium_path() is None:
+        skip("browser", "no chromium: install Debian's chromium, run `playwright install chromium`, or set CHROMIUM")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(
+        f"skipped for lack of a CUDA device: {SKIPS_COUNTED['requires_cuda']}; "
+        f"for lack of a browser: {SKIPS_COUNTED['browser']}"
+    )
+
+
+@pytest.fixture(scope="session")
+def demo_images() -> Path:
+    """The folder of the six demo photos."""
+    return ROOT / "assets" / "demo"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the browser binary; only for tests marked `browser`."""
+    path = chromium_path()
+    assert path is not None, "use this fixture only in tests marked browser"
+    return path
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """The same random numbers in every test, whatever ran before."""
+    torch.manual_seed(0)

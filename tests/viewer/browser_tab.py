@@ -1,0 +1,136 @@
+"""A headless Chromium as a person's eyes and hands: look at pixels, drag, click."""
+
+import contextlib
+import io
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
+WINDOW = (800, 480)
+SECONDS_TO_SETTLE = 40.0
+
+
+@contextmanager
+def launch(executable: str) -> Iterator[Any]:
+    """A running browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Tab:
+    """One page of the viewer."""
+
+    page: Any
+    shots: Path
+    """Folder that keeps the picture of every `until`, to be looked at."""
+
+    @staticmethod
+    def open(browser: Any, url: str, shots: Path, window: tuple[int, int] = WINDOW) -> "Tab":
+        page = browser.new_page(viewport={"width": window[0], "height": window[1]}, accept_downloads=True)
+        page.goto(url)
+        page.wait_for_selector("canvas", timeout=30_000)
+        page.wait_for_selector("button:has-text('Screenshot')", timeout=30_000)
+        notice = page.locator("div[role=alert]:has-text('Software WebGL') button")
+        with contextlib.suppress(Exception):  # on a machine with a GPU there is none
+            notice.click(timeout=5_000)
+        return Tab(page, shots)
+
+    def close(self) -> None:
+        self.page.close()
+
+    def pixels(self) -> np.ndarray:
+        """What the window shows, [H, W, 3] uint8."""
+        return np.asarray(Image.open(io.BytesIO(self.page.screenshot())).convert("RGB"))
+
+    def canvas_box(self) -> tuple[int, int, int, int]:
+        """Left, top, width, height of the 3D picture in the window."""
+        box = self.page.locator("canvas").first.bounding_box()
+        return round(box["x"]), round(box["y"]), round(box["width"]), round(box["height"])
+
+    def picture(self) -> np.ndarray:
+        """The 3D picture, [h, w, 3] uint8."""
+        x, y, width, height = self.canvas_box()
+        return self.pixels()[y : y + height, x : x + width]
+
+    def until(self, condition: Callable[[np.ndarray], bool], what: str) -> np.ndarray:
+        """Wait until the picture stands still and `condition(picture)` holds; the picture.
+
+        Splats fade in and cameras glide, so a first match is not the end: two equal pictures in a row are.
+        """
+        deadline = time.monotonic() + SECONDS_TO_SETTLE
+        before = self.picture()
+        while True:
+            time.sleep(0.15)
+            now = self.picture()
+            same = now.shape == before.shape and int(np.abs(now.astype(int) - before.astype(int)).max()) <= 8
+            done = same and condition(now)
+            if done or time.monotonic() > deadline:
+                shot = self.shots / f"{what.replace(' ', '_')}.png"
+                Image.fromarray(self.pixels()).save(shot)
+                assert done, f"not in {SECONDS_TO_SETTLE:.0f} s: {what}; see {shot}"
+                return now
+            before = now
+
+    def click_at(self, u: float, v: float) -> None:
+        """Click a pixel of the 3D picture as a person does: move there, hesitate, press, release."""
+        x, y, _, _ = self.canvas_box()
+        self.page.mouse.move(x + u, y + v)
+        time.sleep(0.3)
+        self.page.mouse.down()
+        self.page.mouse.up()
+
+    def drag(self, by: tuple[float, float]) -> None:
+        """Drag from the middle of the 3D picture."""
+        x, y, width, height = self.canvas_box()
+        u, v = x + width / 2, y + height * 0.7
+        self.page.mouse.move(u, v)
+        self.page.mouse.down()
+        for step in range(1, 9):
+            self.page.mouse.move(u + by[0] * step / 8, v + by[1] * step / 8)
+        self.page.mouse.up()
+
+    def wheel(self, amount: float) -> None:
+        """Turn the mouse wheel over the middle of the 3D picture; positive zooms out."""
+        x, y, width, height = self.canvas_box()
+        self.page.mouse.move(x + width / 2, y + height / 2)
+        self.page.mouse.wheel(0, amount)
+
+    def toggle(self, label: str) -> None:
+        """Click a checkbox of the panel by its label."""
+        self.page.get_by_label(label, exact=True).click()
+
+
+def share_of(picture: np.ndarray, rgb: tuple[int, int, int], tolerance: int = 60) -> float:
+    """Share of the pixels whose colour is near `rgb`."""
+    return float((np.abs(picture.astype(int) - rgb).max(axis=2) <= tolerance).mean())
+
+
+def middle_of(picture: np.ndarray, rgb: tuple[int, int, int], tolerance: int = 60) -> tuple[float, float]:
+    """Mean position (u, v) in pixels of those pixels."""
+    rows, columns = np.nonzero(np.abs(picture.astype(int) - rgb).max(axis=2) <= tolerance)
+    assert len(rows), f"no pixel is near {rgb}"
+    return float(columns.mean()) + 0.5, float(rows.mean()) + 0.5

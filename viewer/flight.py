@@ -1,0 +1,109 @@
+"""Moving a tab's camera: smooth flights, and hiding the frustum one is inside of. One `Pilot` per tab."""
+
+import threading
+import time
+
+import numpy as np
+import viser
+import viser.transforms as vtf
+
+from viewer.display import DisplayFrame, Vector, View
+from viewer.guard import guarded
+from viewer.stage import Stage
+
+FLIGHT_SECONDS = 0.9
+_FRAME_SECONDS = 1 / 30
+
+
+class Pilot:
+    """Flies one tab's camera. A new flight ends the one under way."""
+
+    def __init__(self, client: viser.ClientHandle, server: viser.ViserServer, stage: Stage) -> None:
+        self._client, self._server, self._stage = client, server, stage
+        self._flight = 0
+        self._hidden: dict[str, viser.FrameHandle] = {}
+        self._lock = threading.Lock()
+        self.photo: int | None = None
+        """The photo this tab flew to last."""
+        self._goal: View | None = None
+        self._aspect = 0.0
+        client.camera.on_update(guarded(self._camera_changed))
+
+    def fly_to(self, view: View, scene_up: Vector, seconds: float = FLIGHT_SECONDS) -> None:
+        """Move the camera to `view` and fit its picture into the window. Returns at once."""
+        self._goal = view
+        arguments = (view, view.orbit_up(scene_up), seconds)
+        threading.Thread(target=guarded(self._fly), args=arguments, daemon=True, name="viewer-flight").start()
+
+    def fit_window(self, view: View) -> None:
+        """Only set the field of view, so that the whole picture of `view` fits, now and when the window changes."""
+        self._goal = view
+        self._client.camera.fov = view.fov_in_window(self._client.camera.aspect)
+
+    def _camera_changed(self, camera: viser.CameraHandle) -> None:
+        if not self._connected() or camera.image_height == 0:
+            return
+        if self._goal is not None and abs(camera.aspect - self._aspect) > 1e-3:
+            self._aspect = camera.aspect
+            camera.fov = self._goal.fov_in_window(camera.aspect)
+        self._hide_frusta_around(camera)
+
+    def level(self, frame: DisplayFrame) -> None:
+        """Turn the scene's up direction up again; the place and the direction of view stay."""
+        camera = self._client.camera
+        forward = vtf.SO3(camera.wxyz).as_matrix()[:, 2]
+        if abs(float(forward @ frame.up)) < 0.99:
+            camera.up_direction = frame.up
+
+    def _fly(self, view: View, up: Vector, seconds: float) -> None:
+        with self._lock:
+            self._flight += 1
+            flight = self._flight
+        camera = self._client.camera
+        start = (camera.position.copy(), camera.look_at.copy(), camera.up_direction.copy(), camera.fov)
+        goal = (view.position, view.look_at, up, view.fov_in_window(camera.aspect))
+        begun = time.monotonic()
+        done = 0.0
+        while done < 1.0 and self._flight == flight and self._connected():
+            done = min((time.monotonic() - begun) / seconds, 1.0) if seconds > 0 else 1.0
+            ease = done * done * (3.0 - 2.0 * done)
+            with self._client.atomic():
+                camera.position = _between(start[0], goal[0], ease)
+                camera.look_at = _between(start[1], goal[1], ease)
+                camera.up_direction = _turn(start[2], goal[2], ease)
+                camera.fov = float(_between(start[3], goal[3], ease))
+            self._client.flush()
+            time.sleep(_FRAME_SECONDS if done < 1.0 else 0.0)
+
+    def _connected(self) -> bool:
+        return self._client.client_id in self._server.get_clients()
+
+    def _hide_frusta_around(self, camera: viser.CameraHandle) -> None:
+        """A frustum's picture would fill the window of a camera inside it. Hidden in this tab only.
+
+        A node added to one tab under a shared node's name stands in for it there (viser's rule), so an empty frame
+        hides it and removing that frame brings it back.
+        """
+        with self._lock:
+            apexes = self._stage.camera_names()
+            reach = self._stage.frustum_depth
+            near = {name for name, apex in apexes.items() if np.linalg.norm(camera.position - apex) < reach}
+            for name in near - self._hidden.keys():
+                self._hidden[name] = self._client.scene.add_frame(name, show_axes=False, visible=False)
+            for name in self._hidden.keys() - near:
+                self._hidden.pop(name).remove()
+
+
+def _between(a: np.ndarray | float, b: np.ndarray | float, t: float) -> np.ndarray:
+    return np.asarray((1.0 - t) * a + t * b)
+
+
+def _turn(a: Vector, b: Vector, t: float) -> Vector:
+    """A direction between two, by the shorter way round."""
+    a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
+    axis = np.cross(a, b)
+    sine = float(np.linalg.norm(axis))
+    if sine < 1e-6:
+        return b
+    angle = t * float(np.arctan2(sine, a @ b))
+    return vtf.SO3.exp(axis / sine * angle) @ a
