@@ -13,12 +13,17 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+DATA = {"configs": "recon/_configs", "assets/weights": "recon/_assets/weights"}
+"""Folders that a wheel carries inside the package; a checkout finds them where they are."""
+
 
 class NativeBuildHook(BuildHookInterface):
-    """Compiles `recon/native/src` for wheels and editable installs."""
+    """Compiles `recon/native/src` for wheels and editable installs, and gives wheels their data."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling before it collects the files of a wheel; `version` is `standard` or `editable`."""
+        if version == "standard":
+            build_data["force_include"].update({str(Path(self.root) / src): dst for src, dst in DATA.items()})
         build = _load_build_module(Path(self.root))
         try:
             build.compile_all()

@@ -3,9 +3,9 @@
 A preset or a configuration file is YAML that names only what differs from the defaults:
 
     train:
-      iterations: 1500
+      steps: 1500
 
-Files are applied over presets, `--set train.iterations=1500` over both. Unknown keys are errors that name the key, the
+Files are applied over presets, `--set train.steps=1500` over both. Unknown keys are errors that name the key, the
 file and the nearest known keys; the resolved configuration is saved as `config.yaml` in every run.
 """
 
@@ -112,12 +112,12 @@ def read_mapping(name_or_file: str | Path) -> dict[str, Any]:
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """`["train.iterations=300"]` as a nested mapping; values are read as YAML."""
+    """`["train.steps=300"]` as a nested mapping; values are read as YAML."""
     nested: dict[str, Any] = {}
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise InputError(f"--set expects KEY=VALUE such as train.iterations=300, got {text!r}.")
+            raise InputError(f"--set expects KEY=VALUE such as train.steps=300, got {text!r}.")
         *parents, last = key.strip().split(".")
         target = nested
         for parent in parents:

@@ -57,6 +57,10 @@ class StageRecord:
     finished: str = ""
 
 
+TRACES = {"log.txt", "stages/.lock", "stages/images.json"}
+"""What a run leaves that ends before it has made anything."""
+
+
 def fingerprint(*parts: Any) -> str:
     """A short hash of JSON-like values; equal values give equal hashes whatever the order of their keys."""
     text = json.dumps([FORMAT, *parts], sort_keys=True, default=str)
@@ -80,6 +84,7 @@ class RunFolder:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+        self._created = False
 
     @property
     def config(self) -> Path:
@@ -173,6 +178,7 @@ class RunFolder:
             ResourceError: not writable, or less than `need_bytes` free.
         """
         self._refuse_foreign_content()
+        self._created = not self.root.exists()
         try:
             self.stages.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe.{uuid.uuid4().hex[:8]}"
@@ -222,6 +228,18 @@ class RunFolder:
             stream.write(str(os.getpid()))
             stream.flush()
             yield
+
+    def discard_if_nothing_was_made(self) -> None:
+        """Undo `prepare` after a run that ended early. Call with the lock held."""
+        with contextlib.suppress(OSError):
+            files = {path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file()}
+            if files - TRACES:
+                return
+            for name in files:
+                (self.root / name).unlink()
+            self.stages.rmdir()
+            if self._created:
+                self.root.rmdir()
 
     def clean_leftovers(self) -> None:
         """Remove temporary files that a killed run left behind. Call with the lock held."""

@@ -13,9 +13,9 @@ class BenchOptions:
     """What every benchmark understands."""
 
     quick: bool = True
-    """The short version, under about a minute; False for the whole table."""
+    """The short version, a minute or two; False for the whole table."""
     repeats: int = 5
-    """Timings whose median is shown (the slow peers take fewer)."""
+    """Timings whose median is shown (slow work takes fewer, or one)."""
     seed: int = 0
 
 
@@ -35,7 +35,11 @@ class Bench:
 
 BENCHES: dict[str, Bench] = {
     bench.name: bench
-    for bench in (Bench("raster", "The rasterizer and SSIM: speed, scaling and accuracy.", "recon.benchmark.raster"),)
+    for bench in (
+        Bench("raster", "The rasterizer and SSIM: speed, scaling and accuracy.", "recon.benchmark.raster"),
+        Bench("demo", "The whole job on the demo photos: time, memory, held-out quality.", "recon.benchmark.demo"),
+        Bench("poses", "Cameras from 3, 6 and 9 photos, against known ones (needs data).", "recon.benchmark.poses"),
+    )
 }
 
 

@@ -1,5 +1,6 @@
 """`recon doctor`: what this machine has, what recon would use, what is missing and how to get it."""
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -13,11 +14,12 @@ from typing import Any
 from rich.table import Table
 
 import recon
+from recon.cli.compiling import announce_compiling
 from recon.cli.console import Console, Result
 
 REQUIRED = (
     *("torch", "numpy", "scipy", "opencv-python-headless", "pycolmap", "viser", "plyfile", "pillow", "pillow-heif"),
-    *("imageio-ffmpeg", "jaxtyping", "pyyaml", "psutil", "rich", "safetensors", "tyro"),
+    *("imageio-ffmpeg", "jaxtyping", "kornia", "pyyaml", "psutil", "rich", "safetensors", "tyro"),
 )
 ON_A_GPU = ("gsplat",)
 ENOUGH_MEMORY, ENOUGH_DISK = 3e9, 1e9
@@ -36,7 +38,9 @@ class Check:
 
 
 def execute(options: Any, console: Console) -> Result:
-    """Check everything; the exit code is 0 if `recon run` would work."""
+    """Check everything; the exit code is 0 if `recon run` would work. Compiles the native library if it is missing."""
+    with contextlib.suppress(Exception):  # a broken installation is reported below
+        announce_compiling(console)
     checks = [
         Check("recon", "ok", recon.__version__),
         Check("system", "ok", f"{platform.platform()}"),
@@ -150,6 +154,8 @@ def _weights() -> list[Check]:
 
     checks = []
     for name, backend in sorted(BACKENDS.items()):
+        if name == "known":  # needs nothing
+            continue
         ready, why = backend.available()
         checks.append(Check(f"poses: {name}", "ok" if ready else "note", "ready" if ready else why))
     if not any(backend.available()[0] for backend in BACKENDS.values()):

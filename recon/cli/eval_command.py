@@ -8,6 +8,7 @@ from rich.table import Table
 
 from recon import data
 from recon.cli.allocator import keep_memory
+from recon.cli.compiling import announce_compiling
 from recon.cli.console import Console, Result
 from recon.cli.options import Eval
 from recon.cli.progress import progress_sink
@@ -23,6 +24,7 @@ def execute(options: Eval, console: Console) -> Result:
     """Place the photos against the finished model, render them and compare."""
     folder = open_run(options.run, need={"splats": f"recon train {options.run}"})
     keep_memory()
+    announce_compiling(console)
     with progress_sink(console) as sink:
         run = open_finished(folder, sink, options.device)
         queries = _queries(run, options.images)

@@ -31,7 +31,8 @@ def unset(metavar: str, meaning: str) -> Any:
 
 DESCRIPTION = """3D from a handful of photos: cameras, Gaussian splats and a browser viewer, on an ordinary computer.
 
-Start with `recon run --images FOLDER`, then look at the result with `recon view FOLDER/recon`.
+Start with `recon run --images FOLDER`, then look at the result with `recon view FOLDER/recon`. `recon doctor`
+checks this machine.
 
 `recon COMMAND --help` explains a command, `recon --version` prints the version. Exit codes: 0 done; 2 input that cannot
 be used; 3 photos that could not be placed; 4 disk, memory or device; 5 something optional is not installed; 130 stopped
@@ -66,7 +67,7 @@ class Settings:
     config: Annotated[str | None, unset("NAME|FILE", "the preset that --quality names")] = None
     """A preset's name or a YAML file that says what differs from it (see configs/); goes over --quality."""
     set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
-    """One setting, applied last, such as --set train.steps=2000."""
+    """One setting, applied last, such as --set train.steps=2000; the config.yaml of any run lists them all."""
     device: Device = "auto"
     """Where to compute; auto takes a CUDA GPU if there is one."""
     seed: int = 0
@@ -82,11 +83,12 @@ class Photos:
     out: Annotated[Path | None, unset("DIR", "a folder `recon` inside the photo folder")] = None
     """Folder for the results. If it holds an unfinished run of these photos, that run is continued."""
     poses: Annotated[str, arg(metavar="BACKEND|FILE")] = "auto"
-    """How cameras are found: a backend's name, or known cameras (a transforms.json or a COLMAP folder)."""
+    """How cameras are found: auto (learned features), colmap (SIFT only), or where known ones are (transforms.json,
+    cameras.json, a COLMAP model, poses_bounds.npy, a folder of pos_XXX.txt)."""
     masks: Annotated[Path | None, unset("DIR", "none")] = None
-    """Folder with a mask per photo, named like it; white is the object."""
+    """Folder with a mask for each photo, under the photo's name; white is the object."""
     holdout: Annotated[int, arg(metavar="N")] = 0
-    """Photos to keep out of everything and to measure the result with."""
+    """So many photos are kept out of everything, and used only to measure the result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,7 @@ class Live:
     """Watching while it works."""
 
     view: bool = False
-    """Open the viewer; it starts while training runs and follows it live."""
+    """Serve the viewer from the start; it follows the work live and stays until Ctrl-C."""
     port: int = 8080
     """Port of the viewer."""
 
@@ -221,12 +223,12 @@ class Bench(Command):
     """Run a benchmark and print its table."""
 
     module: ClassVar[str] = "bench_command"
-    name: Positional[str] = "list"
+    name: Positional[Annotated[str, arg(metavar="NAME")]] = "list"
     """Which one; `list` names them all."""
     full: bool = False
-    """The whole table instead of the short version."""
+    """The whole table, minutes to hours, instead of the short version."""
     repeats: int = 5
-    """Timings whose median is shown."""
+    """Timings whose median is shown, where the work is short enough to repeat."""
     seed: int = 0
     """Seed of everything random."""
     markdown: bool = False

@@ -8,6 +8,7 @@ from typing import Any
 from recon import config as configuration
 from recon import events, pipeline
 from recon.cli.allocator import keep_memory
+from recon.cli.compiling import announce_compiling
 from recon.cli.console import Console, Result
 from recon.cli.options import Command, Live, Photos, Poses, Run, Settings, Train
 from recon.cli.progress import progress_sink
@@ -76,6 +77,7 @@ def _with_photos(config: RunConfig, photos: Photos) -> RunConfig:
 
 def _bring_up_to_date(config: RunConfig, until: str, live: Live, console: Console) -> Result:
     viewer: Any = None
+    announce_compiling(console)
     with ExitStack() as stack:
         sink = bars = stack.enter_context(progress_sink(console))
         if live.view:
@@ -84,8 +86,9 @@ def _bring_up_to_date(config: RunConfig, until: str, live: Live, console: Consol
         try:
             result = pipeline.run(config, sink, until)
         except KeyboardInterrupt:
+            kept = f"What is finished is kept in {_shown(config.out_dir)}; the same command goes on from there."
             raise KeyboardInterrupt(
-                f"Stopped. What is finished is kept in {_shown(config.out_dir)}; the same command goes on from there."
+                f"Stopped. {kept if config.out_dir.exists() else 'Nothing was finished yet.'}"
             ) from None
         except Exception as error:
             if viewer is not None:

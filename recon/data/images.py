@@ -15,7 +15,7 @@ from torch import Tensor
 from recon.data.decode import Photo, UnreadablePhotoError, decode_photo, shrunk_size
 from recon.data.duplicates import content_hash, same_picture, thumbnail
 from recon.data.folder import SUPPORTED, list_photos
-from recon.data.masks import find_mask, load_masks
+from recon.data.masks import find_mask, load_masks, require_folder
 from recon.errors import InputError
 from recon.events import EventSink, Progress, Warned, ignore
 from recon.files import atomic_path
@@ -96,10 +96,13 @@ def fingerprint(folder: Path | str, config: ImagesConfig = ImagesConfig()) -> st
     Equal fingerprints mean that a result in a run folder can be used again. Nothing is decoded.
 
     Raises:
-        InputError: as `load_images`, when no photo is there.
+        InputError: as `load_images`, when no photo or no mask folder is there.
     """
     paths, _ = list_photos(Path(folder))
     digest = hashlib.sha256(repr(replace(config, masks=None)).encode())
+    if config.masks is not None:
+        require_folder(config.masks)
+        digest.update(b"masks")
     for path in paths:
         mask = None if config.masks is None else find_mask(config.masks, path.name)
         for file in (path, *([] if mask is None else [mask])):

@@ -18,8 +18,8 @@ def load_posed(path: Path | str, photos: Path | str | None = None) -> KnownCamer
     """Read given cameras from a file or folder:
 
     a `transforms.json` or our `cameras.json` (or a folder with one), a COLMAP model folder (or one with `sparse/0`),
-    LLFF's `poses_bounds.npy`, or a folder of DTU or SpaRe `pos_XXX.txt`. `photos` is the photos' folder for the last
-    two, which do not name them; without it they are looked for beside the file.
+    LLFF's `poses_bounds.npy`, or a folder of DTU or SpaRe `pos_XXX.txt`. The last two do not name their photos: these
+    are looked for beside the file, then in the folder `photos`.
 
     Raises:
         InputError: none of these, or damaged.

@@ -21,6 +21,12 @@ def find_mask(folder: Path, photo_name: str) -> Path | None:
     return find_by_stem(folder, (Path(photo_name).stem, photo_name))
 
 
+def require_folder(folder: Path) -> None:
+    """Raise InputError if the mask folder is not there."""
+    if not folder.is_dir():
+        raise InputError(f"There is no mask folder {folder}. Check the path given with --masks.")
+
+
 def load_masks(
     folder: Path, names: list[str], sizes: list[tuple[int, int]], max_megapixels: float
 ) -> tuple[list[Float[Tensor, "_ _"] | None], list[str]]:
@@ -29,8 +35,7 @@ def load_masks(
     Raises:
         InputError: no such folder, no mask matches any photo, a mask is damaged or of another shape than its photo.
     """
-    if not folder.is_dir():
-        raise InputError(f"There is no mask folder {folder}. Check the path given with --masks.")
+    require_folder(folder)
     paths = [find_mask(folder, name) for name in names]
     missing = [name for name, path in zip(names, paths) if path is None]
     if len(missing) == len(names):

@@ -1,8 +1,10 @@
 """Cameras as bare numbers beside the photos: DTU and SpaRe projection matrices, LLFF's `poses_bounds.npy`.
 
-Neither states photo names, and the former no sizes, so both are read together with the photos' folder.
+Neither states photo names, and the former no sizes, so both are read together with the photos: those beside
+them, or those in a folder that the caller names.
 """
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from recon.types import Cameras
 
 POSITION_FILE = re.compile(r"pos_(\d+)\.txt", re.IGNORECASE)
 PHOTO_FOLDERS = ("images", "image", "rgb", ".", "../images", "../image")
-"""Where photos lie relative to the numbers, in the order of search."""
+"""Where photos lie relative to the numbers, in the order of search; what the caller names comes after them."""
 LLFF_COLUMNS = 17
 # LLFF's camera axes are (down, right, backward); these columns are OpenCV's (right, down, forward).
 LLFF_FROM_OPENCV = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]], dtype=torch.float64)
@@ -49,7 +51,7 @@ def read_positions(folder: Path, photos: Path | None = None) -> KnownCameras:
     if not files:
         raise InputError(f"{folder} holds no pos_XXX.txt. Give the folder with the projection matrices.")
     by_number: dict[int, list[Path]] = {}
-    for path in _photos_beside(folder, photos):
+    for path in _photo_lists(folder, photos)[0]:
         if numbers := re.findall(r"\d+", path.stem):
             by_number.setdefault(int(numbers[0]), []).append(path)
     names: list[str] = []
@@ -82,10 +84,12 @@ def read_llff(path: Path, photos: Path | None = None) -> KnownCameras:
         raise InputError(f"Could not read {path} as a NumPy array ({error}). Export it again.") from error
     if rows.ndim != 2 or rows.shape[1] != LLFF_COLUMNS or rows.dtype.kind not in "fiu" or not np.isfinite(rows).all():
         raise InputError(f"{path} must hold rows of {LLFF_COLUMNS} numbers, found shape {list(rows.shape)}.")
-    found = _photos_beside(path.parent, photos)
-    if len(found) != len(rows):
+    lists = _photo_lists(path.parent, photos)
+    found = next((photos for photos in lists if len(photos) == len(rows)), None)
+    if found is None:
+        counts = ", ".join(f"{len(photos)} in {photos[0].parent}" for photos in lists)
         raise InputError(
-            f"{path} has cameras for {len(rows)} photos, but there are {len(found)} in {found[0].parent}. "
+            f"{path} has cameras for {len(rows)} photos, but there are {counts}. "
             "The cameras are in the order of the photos' names, so every photo must be there."
         )
     matrices = torch.from_numpy(rows[:, :15].astype(np.float64)).reshape(-1, 3, 5)
@@ -134,17 +138,16 @@ def decompose(P: Float[Tensor, "3 4"], where: str = "P") -> tuple[Float[Tensor, 
     return K, cam_from_world
 
 
-def _photos_beside(folder: Path, photos: Path | None) -> list[Path]:
-    if photos is not None:
-        return list_photos(photos)[0]
-    for sub in PHOTO_FOLDERS:
-        candidate = folder / sub
-        if candidate.is_dir():
-            try:
-                return list_photos(candidate)[0]
-            except InputError:
-                continue  # the next place may hold them
-    raise InputError(f"Found no photos beside the cameras in {folder}. Put them in {folder / 'images'}.")
+def _photo_lists(folder: Path, photos: Path | None) -> list[list[Path]]:
+    """The photos in each place that has any: beside the numbers, which were made for those, then in `photos`."""
+    places = [folder / sub for sub in PHOTO_FOLDERS] + ([] if photos is None else [photos])
+    lists = []
+    for place in places:
+        with contextlib.suppress(InputError):  # the next place may hold them
+            lists.append(list_photos(place)[0])
+    if not lists:
+        raise InputError(f"Found no photos beside the cameras in {folder}. Put them in {folder / 'images'}.")
+    return lists
 
 
 def _read_matrix(path: Path) -> Float[Tensor, "3 4"]:

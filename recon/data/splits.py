@@ -22,10 +22,8 @@ def holdout_split(n: int, n_holdout: int) -> tuple[list[int], list[int]]:
     if n_holdout < 0:
         raise InputError(f"Cannot hold out {n_holdout} photos. Pass --holdout 0 or more.")
     if n - n_holdout < 2:
-        raise InputError(
-            f"Cannot hold out {n_holdout} of {n} photos: at least 2 must be left to train on. "
-            f"Pass --holdout {max(0, n - 2)} or less, or add photos."
-        )
+        advice = f"Pass --holdout {n - 2} or less, or add photos." if n > 2 else "Add photos, or leave --holdout away."
+        raise InputError(f"Cannot hold out {n_holdout} of {n} photos: at least 2 must be left to train on. {advice}")
     # The k-th of h bins that cut the interior 1 .. n-2 into equal parts, at its middle.
     interior = n - 2
     test = [1 + int((k + 0.5) * interior / n_holdout) for k in range(n_holdout)]

@@ -42,6 +42,15 @@ def describe() -> NativeInfo:
     return _load()[1]
 
 
+def must_compile() -> bool:
+    """Whether `library()` will first compile for some tens of seconds."""
+    if _load.cache_info().currsize or os.environ.get("RECON_NATIVE", "").lower() == "off":
+        return False
+    name = build.library_name(_choose_isa())
+    there = any((folder / name).exists() for folder in (build.LIB_DIR, cache_folder()))
+    return not there and build.find_compiler() is not None
+
+
 def thread_count() -> int:
     """Threads a kernel may use: `set_thread_count`, else `$RECON_NUM_THREADS`, else as many as torch uses."""
     if _threads.chosen is not None:

@@ -1,5 +1,6 @@
 """The optimisation: splats, poses and exposures against the photos, coarse to fine."""
 
+import io
 import logging
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -241,8 +242,10 @@ class Trainer:
             "generator": self.generator.get_state(),
             "history": self.readings.history,
         }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)  # written by hand: to a file, torch hides a full disk behind a RuntimeError
         with atomic_path(path) as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(buffer.getbuffer())
 
     def resume(self, path: Path | None) -> None:
         """Continue from `path` if it is there and belongs to the same photos and settings."""

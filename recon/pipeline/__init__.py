@@ -12,6 +12,7 @@ from typing import Any
 import recon
 from recon import config as configuration
 from recon.config import Device, RunConfig
+from recon.errors import ReconError
 from recon.events import EventSink, ignore
 from recon.files import write_json
 from recon.pipeline import summary
@@ -19,6 +20,7 @@ from recon.pipeline.core import Run, Stage, logging_to
 from recon.pipeline.evaluate import EvaluateStage
 from recon.pipeline.export import ExportStage
 from recon.pipeline.stages import DenseStage, ImagesStage, PosesStage, TrainStage, ensure_published
+from recon.render import select_rasterizer
 from recon.runfolder import RunFolder
 
 __all__ = ["STAGES", "RunConfig", "RunResult", "open_finished", "run"]
@@ -68,13 +70,20 @@ def run(config: RunConfig, emit: EventSink = ignore, until: str = "export") -> R
     """
     current = Run(config, STAGES, emit)
     current.plan()  # reads the photos' bytes: a missing folder or file stops here, before anything is created
+    if config.device == "cuda":
+        select_rasterizer(config.device)  # so does a missing device
     folder = current.folder
     folder.prepare(NEED_BYTES)
-    with folder.lock(), logging_to(folder.log):
+    with folder.lock():
         folder.clean_leftovers()
-        log.info("recon %s: %s -> %s", recon.__version__, config.images_dir, config.out_dir)
-        current.execute(until)
-        return _conclude(current, until)
+        try:
+            with logging_to(folder.log):
+                log.info("recon %s: %s -> %s", recon.__version__, config.images_dir, config.out_dir)
+                current.execute(until)
+                return _conclude(current, until)
+        except (ReconError, KeyboardInterrupt):
+            folder.discard_if_nothing_was_made()
+            raise
 
 
 def _conclude(current: Run, until: str) -> RunResult:

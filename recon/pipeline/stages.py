@@ -80,7 +80,10 @@ def read_photos(run: Run, quiet: bool = False) -> Photos:
     images = data.load_images(config.images_dir, config.images, *(() if quiet else (run.emit,)))
     known = None
     if config.known_poses is not None:  # photos come back straightened where the given lens bends lines
-        images, cameras = data.apply_known(data.load_posed(config.known_poses), images)
+        given = data.load_posed(config.known_poses, config.images_dir)
+        for message in () if quiet else given.warnings:
+            run.warn(message)
+        images, cameras = data.apply_known(given, images)
         known = {name: cameras[v] for v, name in enumerate(images.names)}
     if config.holdout == 0:
         return Photos(images, None, known)
@@ -257,10 +260,12 @@ def ensure_published(run: Run) -> None:
 
 
 def _hash_path(path: Path) -> str:
-    """A hash of a file, or of all files directly in a folder."""
+    """A hash of a file, or of all files in a folder (those of a COLMAP model lie in `sparse/0` or `sparse`)."""
     if not path.exists():
         raise InputError(f"No pose backend and no file called {path}. Check --poses.")
+    folders = [folder for folder in (path, path / "sparse", path / "sparse" / "0") if folder.is_dir()]
+    files = sorted(file for folder in folders for file in folder.iterdir() if file.is_file()) or [path]
     digest = hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file()):
-        digest.update(file.name.encode() + file.read_bytes())
+    for file in files:
+        digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from recon.errors import PoseError
 from recon.events import EventSink, Progress, ignore
 from recon.poses import learned
 from recon.poses.base import KnownCameras, PosesConfig
-from recon.poses.candidates import map_candidates, score
+from recon.poses.candidates import USUAL_FOCAL, map_candidates, score
 from recon.poses.correspond import match_nearest, match_pairs, strengthen
 from recon.poses.diagnose import has_sane_focal, is_supported
 from recon.poses.features import all_pairs
@@ -92,10 +92,13 @@ class _Cascade:
         return join_tracks(tracks, build_tracks(features, matches, tracks.scale))
 
     def _starts(self) -> list[Start]:
-        """The default, and one start per other focal length where EXIF is silent."""
+        """The default; where EXIF is silent, one start per focal length, and one that keeps a usual one as it is.
+
+        Two photos do not determine a focal length, and refining it then runs away (to a sixth of the longest side).
+        """
         if bool(self.images.focal_px.isfinite().all()):
             return [Start()]
-        return [Start(focal_factor=factor) for factor in FOCAL_FACTORS]
+        return [Start(focal_factor=factor) for factor in FOCAL_FACTORS] + [Start(USUAL_FOCAL, refine_focal=False)]
 
     def _attempt(self, stage: str, tracks: Tracks, starts: list[Start]) -> bool:
         """Map, keep what is better, and say whether it is good enough to stop."""

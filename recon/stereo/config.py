@@ -19,7 +19,7 @@ class StereoConfig:
     """PatchMatch rounds at the coarsest size, then again half as many with the other photos' depth in view."""
     fine_iterations: int = 1
     """PatchMatch rounds at the finest size; sizes between get one more."""
-    max_planes: int = 128
+    max_planes: int = 96
     """Depths tried by the sweep at the coarsest size, at most."""
     noise: float = 3.0
     """Variance, in grey levels (of 255) squared, below which a window of a photo says nothing."""

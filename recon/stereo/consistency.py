@@ -79,7 +79,10 @@ def seen_through(
     for j in views:
         uv, z, inside = positions_in_view(depths[i], cameras[i], cameras[j])
         height, width = depths[j].shape
-        column, row = uv[..., 0].nan_to_num().clamp(0, width - 1).long(), uv[..., 1].nan_to_num().clamp(0, height - 1).long()
+        column, row = (
+            uv[..., 0].nan_to_num().clamp(0, width - 1).long(),
+            uv[..., 1].nan_to_num().clamp(0, height - 1).long(),
+        )
         sure = confidences[j][row, column] >= max(_SURE, config.min_confidence)
         against += inside & sure & (z < depths[j][row, column] * (1 - 2 * config.max_depth_difference))
     return against

@@ -54,7 +54,9 @@ def _as_source(w: Float[Tensor, "H W"], confidence: Float[Tensor, "H W"]) -> Flo
     far = torch.quantile(w[confidence > 0][:: max(1, w.numel() // 20_000)], 0.05)
     farness = (far / w.clamp_min(1e-12)).clamp(0.1, 1.0)
     radius = _RIM_PX
-    inner = -F.max_pool2d(-F.pad(confidence[None, None], (radius,) * 4, mode="replicate"), 2 * radius + 1, stride=1)[0, 0]
+    inner = -F.max_pool2d(-F.pad(confidence[None, None], (radius,) * 4, mode="replicate"), 2 * radius + 1, stride=1)[
+        0, 0
+    ]
     return confidence * farness * torch.where(inner > 0, 1.0, _RIM_WEIGHT)
 
 

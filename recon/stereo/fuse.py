@@ -8,7 +8,7 @@ from torch import Tensor
 
 from recon.geometry.projection import unproject_depth
 from recon.stereo.config import StereoConfig
-from recon.stereo.warp import positions_in_view, sample_image
+from recon.stereo.warp import depth_at, positions_in_view, sample_image
 from recon.types import DepthMaps, PointCloud, PosedScene
 
 
@@ -41,9 +41,7 @@ def fuse(scene: PosedScene, depth_maps: DepthMaps, config: StereoConfig) -> Poin
     return _capped(cloud, config)
 
 
-def _fuse_view(
-    scene: PosedScene, maps: DepthMaps, i: int, taken: list[Tensor], config: StereoConfig
-) -> PointCloud:
+def _fuse_view(scene: PosedScene, maps: DepthMaps, i: int, taken: list[Tensor], config: StereoConfig) -> PointCloud:
     """Points of photo i not made before; marks in `taken` the pixels of later photos that show them."""
     cameras, depth = scene.cameras, maps.depth[i]
     use = (maps.confidence[i] >= config.min_confidence) & (depth > 0) & ~taken[i]
@@ -56,7 +54,11 @@ def _fuse_view(
     spacing = depth * config.stride / cameras.Ks[i, 0, 0]
     weight = sums.weight[..., None]
     return PointCloud(
-        (sums.xyz / weight)[use], (sums.rgb / weight)[use].clamp(0, 1), (1 - sums.doubt)[use], normals[use], spacing[use]
+        (sums.xyz / weight)[use],
+        (sums.rgb / weight)[use].clamp(0, 1),
+        (1 - sums.doubt)[use],
+        normals[use],
+        spacing[use],
     )
 
 
@@ -96,7 +98,7 @@ def _add_view(
     height, width = maps.depth[j].shape
     column = uv[..., 0].nan_to_num().clamp(0, width - 1).long()
     row = uv[..., 1].nan_to_num().clamp(0, height - 1).long()
-    found = maps.depth[j][row, column]
+    found = depth_at(maps.depth[j], uv.nan_to_num())
     same = inside & (found > 0) & ((z - found).abs() < config.max_depth_difference * found)
     # Half the tolerance to be averaged in; the whole to count as a duplicate.
     blend = same & ((z - found).abs() < 0.5 * config.max_depth_difference * found)
@@ -139,7 +141,8 @@ def _capped(cloud: PointCloud, config: StereoConfig) -> PointCloud:
     generator = torch.Generator().manual_seed(config.seed)
     kept = torch.randperm(len(cloud), generator=generator)[: config.max_points].sort().values
     grow = (len(cloud) / config.max_points) ** 0.5  # fewer samples cover the same surface
-    assert cloud.normals is not None and cloud.spacing is not None, "made by fuse"
+    assert cloud.normals is not None, "made by fuse"
+    assert cloud.spacing is not None, "made by fuse"
     return PointCloud(
         cloud.xyz[kept], cloud.rgb[kept], cloud.confidence[kept], cloud.normals[kept], cloud.spacing[kept] * grow
     )

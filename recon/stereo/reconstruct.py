@@ -47,9 +47,7 @@ class _Level:
     cameras: Cameras
 
 
-def reconstruct(
-    scene: PosedScene, config: StereoConfig, emit: EventSink = ignore
-) -> tuple[DepthMaps, PointCloud]:
+def reconstruct(scene: PosedScene, config: StereoConfig, emit: EventSink = ignore) -> tuple[DepthMaps, PointCloud]:
     """Depth, normals and confidence of every photo, and the fused cloud.
 
     Pixels that could not be matched are filled from their surroundings; their confidence is below

@@ -37,10 +37,11 @@ def sweep(
     mean, variance = _moments(grey)
     volume = torch.stack([_plane_cost(grey, mean, variance, others, transfers, w, config) for w in inverse_depths])
     smooth = _smoothed(volume, grey)
-    cost, best = smooth.min(dim=0)
+    best = smooth.argmin(dim=0)
     w = _between_planes(smooth, best, inverse_depths)
     planes = torch.cat([w[..., None], slopes_of(_moments(w)[0])], dim=-1)
-    return Matched(planes, volume.gather(0, best[None])[0], variance)
+    cost = volume.gather(0, best[None])[0]
+    return Matched(planes, cost, variance)
 
 
 def _moments(x: Float[Tensor, "H W"]) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from recon.types import Cameras
 
 
 def sample_image(image: Float[Tensor, "H W C"], uv: Float[Tensor, "*s 2"], mode: str = "bilinear") -> Tensor:
-    """Values `[*s, C]` of an image at pixel positions (first pixel centre at (0.5, 0.5)); edges are repeated outside."""
+    """Values `[*s, C]` of an image at pixel positions (first centre at (0.5, 0.5)); edges are repeated outside."""
     height, width = image.shape[:2]
     scale = torch.tensor([2.0 / width, 2.0 / height], dtype=uv.dtype, device=uv.device)
     grid = (uv * scale - 1.0).reshape(1, 1, -1, 2)
@@ -79,7 +79,7 @@ def reprojection_error(
         depth it has in `other` and the depth found there. Both are infinite where there is nothing to compare.
     """
     uv, z, valid = positions_in_view(depth, camera, other)
-    found = _depth_at(depth_other, uv)
+    found = depth_at(depth_other, uv)
     valid = valid & (found > 0)
     found_safe = torch.where(valid, found, torch.ones_like(found))
     K_inverse = torch.linalg.inv(other.Ks[0])
@@ -94,7 +94,7 @@ def reprojection_error(
     return torch.where(valid, distance, infinite), torch.where(valid, relative, infinite)
 
 
-def _depth_at(depth: Float[Tensor, "h w"], uv: Float[Tensor, "*s 2"]) -> Float[Tensor, "*s"]:
+def depth_at(depth: Float[Tensor, "h w"], uv: Float[Tensor, "*s 2"]) -> Float[Tensor, "*s"]:
     """Depth between pixels: interpolated inversely on a surface (exact on planes), the nearest across an edge."""
     inverse = torch.where(depth > 0, 1 / depth.clamp_min(1e-12), torch.zeros_like(depth))[..., None]
     nearest = sample_image(inverse, uv, mode="nearest")[..., 0]

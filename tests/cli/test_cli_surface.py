@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import time
@@ -162,6 +163,15 @@ def test_missing_photos_end_with_code_2_and_create_nothing(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not (tmp_path / "out").exists()
+
+
+def test_one_photo_is_an_error_that_leaves_nothing_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], demo_images: Path
+) -> None:
+    shutil.copy(demo_images / "door_01.jpg", tmp_path)
+    assert cli.run(["run", "--images", str(tmp_path)]) == 2
+    assert "Need at least 2 photos, found 1" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["door_01.jpg"]
 
 
 def test_doctor_judges_this_machine() -> None:

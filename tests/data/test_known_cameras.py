@@ -88,9 +88,13 @@ def test_llff(tmp_path: Path):
     known = load_posed(tmp_path)
     assert known.names == ("IMG_1.png", "IMG_2.png", "IMG_10.png")
     same_cameras(known.cameras, cameras)
-    (tmp_path / "images" / "IMG_2.png").unlink()
+    blank_photos(tmp_path / "few", ("IMG_1.png", "IMG_10.png"), (64, 48))
+    assert load_posed(tmp_path, tmp_path / "few").names == known.names, "the order is that of the photos beside it"
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
+    assert load_posed(tmp_path, tmp_path / "elsewhere").names == known.names
+    (tmp_path / "elsewhere" / "IMG_2.png").unlink()
     with pytest.raises(InputError, match="3 photos, but there are 2"):
-        load_posed(tmp_path)
+        load_posed(tmp_path, tmp_path / "elsewhere")
 
 
 @pytest.mark.parametrize("data", [b"", b"junk", b"\x93NUMPY\x01\x00"])

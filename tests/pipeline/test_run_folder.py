@@ -67,6 +67,29 @@ def test_a_folder_with_other_files_is_fine(tmp_path: Path) -> None:
     RunFolder(tmp_path).prepare(0)
 
 
+@pytest.mark.parametrize("existed", [False, True])
+def test_a_run_that_made_nothing_leaves_nothing_behind(tmp_path: Path, existed: bool) -> None:
+    folder = RunFolder(tmp_path / "run")
+    if existed:
+        folder.root.mkdir()
+    folder.prepare(0)
+    with folder.lock():
+        folder.log.write_text("stopped")
+        folder.finish(StageRecord("images", "abc", 1.0, 2.0, 3, outputs={}), [])
+        folder.discard_if_nothing_was_made()
+    assert folder.root.exists() == existed
+    assert not existed or not list(folder.root.iterdir())
+
+
+def test_a_run_that_made_something_keeps_it(folder: RunFolder) -> None:
+    folder.log.write_text("stopped")
+    (folder.stages / "poses.safetensors").write_bytes(b"12345")
+    with folder.lock():
+        folder.discard_if_nothing_was_made()
+    assert folder.log.is_file()
+    assert (folder.stages / "poses.safetensors").is_file()
+
+
 def test_a_file_in_the_place_of_the_folder_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(InputError, match="is a file"):

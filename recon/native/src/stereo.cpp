@@ -13,6 +13,7 @@ namespace {
 constexpr float kSteepest = 5.0f;      // largest slope: tangent of the angle between surface normal and optical axis
 constexpr float kViewSigma = 0.35f;    // cost at which a view has lost most of its say
 constexpr float kLeastWeight = 1e-3f;  // no view is ever silenced: all may be bad
+constexpr int kAskedViews = 3;
 constexpr float kSeenWell = 0.25f, kNotSeen = 0.8f;
 constexpr float kSamePixels = 0.1f;   // hypotheses closer than this in every view are one
 constexpr float kSameSlope = 0.1f;
@@ -155,11 +156,16 @@ class Matcher {
         return pooled(site, plane, costs);
     }
 
-    // Views that do not see the point at all although another sees it well: not worth asking about other planes.
+    // Views not worth asking about other planes: all but the best few under the present plane, and those that do not
+    // see the point at all although another sees it well.
     unsigned hopeless(const float* costs) const {
+        float ranked[kMaxViews];
+        std::copy(costs, costs + job_.n_views, ranked);
+        std::sort(ranked, ranked + job_.n_views);
+        float limit = ranked[0] < kSeenWell ? kNotSeen : kWorst;
+        if (job_.n_views > kAskedViews) limit = std::min(limit, ranked[kAskedViews - 1]);
         unsigned skip = 0;
-        if (*std::min_element(costs, costs + job_.n_views) < kSeenWell)
-            for (int j = 0; j < job_.n_views; ++j) skip |= static_cast<unsigned>(costs[j] > kNotSeen) << j;
+        for (int j = 0; j < job_.n_views; ++j) skip |= static_cast<unsigned>(costs[j] > limit) << j;
         return skip;
     }
 

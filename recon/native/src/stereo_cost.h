@@ -48,6 +48,7 @@ typedef int32_t v8i __attribute__((vector_size(32)));
 
 constexpr int kMaxViews = 8;
 constexpr float kWorst = 2.0f;  // 1 - NCC of opposites; also given where a view cannot see the point
+constexpr float kRim = 1.0f;    // pixels: nearer to the other photo's border, too much of the window is guessed
 constexpr int kGroups = 4;      // window samples come in groups of eight
 
 // Window: 29 samples of a checkerboard inside a disc of radius sqrt(18), then three of zero weight.
@@ -146,7 +147,7 @@ inline float photometric_cost(const Pattern& pattern, const Patch& patch, const 
     transfer(view.M, view.m, px, py, plane.w, at);
     if (!(at[2] > 1e-6f)) return kWorst;
     const float cx = at[0] / at[2], cy = at[1] / at[2];
-    if (!(cx >= 0 && cy >= 0 && cx <= view.width && cy <= view.height)) return kWorst;
+    if (!(cx >= kRim && cy >= kRim && cx <= view.width - kRim && cy <= view.height - kRim)) return kWorst;
     float ux[3], uy[3];  // how the homogeneous position moves per pixel of the window
     for (int r = 0; r < 3; ++r) {
         ux[r] = view.M[3 * r] + view.m[r] * plane.a;
