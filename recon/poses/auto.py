@@ -134,6 +134,6 @@ class _Cascade:
 
     def _broken(self) -> PoseError:
         return PoseError(
-            "The mapper stopped on these photos every time. Run with a log (--verbose) to see why, "
+            "The mapper stopped on these photos every time. Run with a log (--debug) to see why, "
             "or try fewer, smaller photos."
         )

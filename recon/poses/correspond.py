@@ -10,7 +10,7 @@ from recon.poses.base import PosesConfig
 from recon.poses.features import Features, Pair, all_pairs
 from recon.poses.learned import AlikedMatcher
 from recon.poses.sift import SiftMatcher
-from recon.poses.turns import find_turns
+from recon.poses.turns import turn_features
 from recon.sfm.packing import PairMatches
 
 WEAK_PAIR = 150
@@ -34,11 +34,8 @@ def match_nearest(aliked: AlikedMatcher, photos: Sequence[Tensor]) -> tuple[list
     """ALIKED features of every photo, turned where that helps, and nearest-neighbour matches of every pair."""
     features = aliked.extract(photos)
     matches = match_pairs(aliked.nearest, features, all_pairs(len(photos)))
-    turns = find_turns(photos, aliked, {pair: len(m) for pair, m in matches.items()})
-    if not any(turns):
-        return features, matches
-    features = [aliked.extract_turned(photos[v], k) if k else features[v] for v, k in enumerate(turns)]
-    changed = [(i, j) for i, j in matches if turns[i] or turns[j]]
+    features = turn_features(photos, aliked, features, {pair: len(m) for pair, m in matches.items()})
+    changed = [(i, j) for i, j in matches if features[i].turns or features[j].turns]
     return features, matches | match_pairs(aliked.nearest, features, changed)
 
 

@@ -24,43 +24,55 @@ MAX_ANCHORS = 3
 """Photos of the group that a hard case is glued to."""
 
 
-def find_turns(photos: Sequence[Tensor], matcher: AlikedMatcher, counts: dict[Pair, int]) -> list[int]:
-    """Quarter turns for every photo, 0 for those that match as they are.
+def turn_features(
+    photos: Sequence[Tensor], matcher: AlikedMatcher, features: Sequence[Features], counts: dict[Pair, int]
+) -> list[Features]:
+    """Features of every photo in the quarter turn that makes it match; the same as given where none is needed.
 
     Args:
-        counts: nearest-neighbour matches per pair, with no photo turned.
+        features: of the photos as they are.
+        counts: nearest-neighbour matches of these per pair.
 
     The largest group of photos that match as they are stays. Every other photo is tried in four turns against the
     group, first by nearest neighbours, then by LightGlue, and joins it if it matches, so that a chain of rolled photos
     is followed. Photos left over form groups of their own.
     """
     group = largest_group(len(photos), counts)
-    search = _Search(photos, matcher, group)
+    search = _Search(photos, matcher, features, group)
     search.join_nearest()
     search.join_glued()
     while len(search.waiting) > 1:  # what does not match the group may match among itself
         search.start_group(search.waiting[0])
         search.join_nearest()
         search.join_glued()
-    return search.turns
+    return [search.full(v, k) for v, k in enumerate(search.turns)]
 
 
 class _Search:
     """Photos that have joined the group, and the features of those that have not."""
 
-    def __init__(self, photos: Sequence[Tensor], matcher: AlikedMatcher, group: set[int]) -> None:
+    def __init__(
+        self, photos: Sequence[Tensor], matcher: AlikedMatcher, features: Sequence[Features], group: set[int]
+    ) -> None:
         self.photos, self.matcher = photos, matcher
         self.preview = AlikedMatcher(PREVIEW_SIDE, matcher.max_features // 2)
         self.group = sorted(group)
         self.waiting = [v for v in range(len(photos)) if v not in group]
         self.turns = [0] * len(photos)
-        self._features: dict[tuple[int, int, int], Features] = {}
+        self._full = {(v, 0): found for v, found in enumerate(features)}
+        self._small: dict[tuple[int, int], Features] = {}
 
-    def features(self, v: int, turns: int, matcher: AlikedMatcher) -> Features:
-        key = (v, turns, matcher.max_side)
-        if key not in self._features:
-            self._features[key] = matcher.extract_turned(shrink(self.photos[v], matcher.max_side), turns)
-        return self._features[key]
+    def full(self, v: int, turns: int) -> Features:
+        """Features of photo v at full size, extracted once."""
+        if (v, turns) not in self._full:
+            self._full[v, turns] = self.matcher.extract_turned(self.photos[v], turns)
+        return self._full[v, turns]
+
+    def small(self, v: int, turns: int) -> Features:
+        """Features of photo v at preview size, extracted once."""
+        if (v, turns) not in self._small:
+            self._small[v, turns] = self.preview.extract_turned(shrink(self.photos[v], PREVIEW_SIDE), turns)
+        return self._small[v, turns]
 
     def start_group(self, seed: int) -> None:
         """Leave the group, and begin another with one of the waiting photos as it is."""
@@ -73,9 +85,9 @@ class _Search:
         fresh = list(self.group)
         while self.waiting and fresh:
             for u in fresh:
-                anchor = self.features(u, self.turns[u], self.preview)
+                anchor = self.small(u, self.turns[u])
                 for v in self.waiting:
-                    variants = [self.features(v, k, self.preview) for k in range(4)]
+                    variants = [self.small(v, k) for k in range(4)]
                     found = [(len(self.preview.nearest(variant, anchor)), k) for k, variant in enumerate(variants)]
                     best[v] = max([best[v], *found], key=lambda item: item[0])
             v = max(self.waiting, key=lambda v: best[v][0])
@@ -87,16 +99,15 @@ class _Search:
     def join_glued(self) -> None:
         """One pass of LightGlue over what is left, on the strongest features at full size."""
         for v in list(self.waiting):
-            anchors = [self._strongest(u, self.turns[u]) for u in self.group[-MAX_ANCHORS:]]
-            counts = [self._glued(self._strongest(v, k), anchors) for k in range(4)]
+            anchors = [self.full(u, self.turns[u]).strongest(GLUE_FEATURES) for u in self.group[-MAX_ANCHORS:]]
+            upright = self._glued(v, 0, anchors)
+            counts = [upright] if upright >= GLUED else [upright, *(self._glued(v, k, anchors) for k in (1, 2, 3))]
             k = counts.index(max(counts))
-            if counts[k] >= GLUED and (k == 0 or counts[k] >= ADVANTAGE * counts[0]):
+            if counts[k] >= GLUED and (k == 0 or counts[k] >= ADVANTAGE * upright):
                 self._join(v, k)
 
-    def _strongest(self, v: int, turns: int) -> Features:
-        return self.features(v, turns, self.matcher).strongest(GLUE_FEATURES)
-
-    def _glued(self, features: Features, anchors: list[Features]) -> int:
+    def _glued(self, v: int, turns: int, anchors: list[Features]) -> int:
+        features = self.full(v, turns).strongest(GLUE_FEATURES)
         return sum(len(self.matcher.match(features, anchor)) for anchor in anchors)
 
     def _join(self, v: int, turns: int) -> None:

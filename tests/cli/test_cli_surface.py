@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from recon import cli
 from recon.cli import options
@@ -172,6 +173,16 @@ def test_one_photo_is_an_error_that_leaves_nothing_behind(
     assert cli.run(["run", "--images", str(tmp_path)]) == 2
     assert "Need at least 2 photos, found 1" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["door_01.jpg"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_device_is_said_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], demo_images: Path
+) -> None:
+    command = ["run", "--images", str(demo_images), "--out", str(tmp_path / "out"), "--device", "cuda"]
+    assert cli.run(command) == 4
+    assert "needs a CUDA GPU" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_doctor_judges_this_machine() -> None:

@@ -323,6 +323,8 @@ def test_fingerprint_follows_names_bytes_masks_and_settings(tmp_path: Path, demo
     (tmp_path / "m").mkdir()
     demo_photo(demo_images, 0).convert("L").save(tmp_path / "m" / "a0.png")
     masked = fingerprint(folder, ImagesConfig(masks=tmp_path / "m"))
+    with pytest.raises(InputError, match="no mask folder"):
+        fingerprint(folder, ImagesConfig(masks=tmp_path / "gone"))
     assert masked != first
     (folder / "a0.png").rename(folder / "b0.png")
     renamed = fingerprint(folder)

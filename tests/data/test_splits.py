@@ -31,6 +31,8 @@ def test_holdout_examples():
 def test_holdout_refuses_to_leave_fewer_than_two():
     with pytest.raises(InputError, match="--holdout 1 or less"):
         holdout_split(3, 2)
+    with pytest.raises(InputError, match="leave --holdout away"):
+        holdout_split(2, 1)
     with pytest.raises(InputError, match="-1"):
         holdout_split(3, -1)
 

@@ -17,7 +17,7 @@ from recon.poses.matches import Model, Tracks, Verified, join_tracks
 from recon.poses.process import JobError, run_job
 from recon.poses.result import solved
 from recon.poses.scene import make_scene
-from recon.poses.turns import find_turns, largest_group
+from recon.poses.turns import largest_group, turn_features
 from recon.sfm.packing import pack, pack_pairs, unpack, unpack_pairs
 from recon.types import Cameras, ImageSet, PointCloud, PoseResult, PoseStatus
 
@@ -97,7 +97,9 @@ def test_groups_and_turns_of_lone_photos() -> None:
     assert largest_group(4, {(0, 1): 10, (1, 2): 80, (2, 3): 90, (0, 3): 5}) == {1, 2, 3}
     assert largest_group(3, {}) == {0}
     blank = [torch.full((64, 64, 3), 0.5)] * 2
-    assert find_turns(blank, AlikedMatcher(64), {(0, 1): 0}) == [0, 0]
+    matcher = AlikedMatcher(64)
+    features = matcher.extract(blank)
+    assert [f.turns for f in turn_features(blank, matcher, features, {(0, 1): 0})] == [0, 0]
 
 
 def test_right_cameras_agree_with_every_match_and_wrong_ones_do_not() -> None:

@@ -53,7 +53,7 @@ def test_cost_is_nothing_for_the_photo_itself():
     planes = torch.full((21, 27, 3), 0.5)
     planes[..., 1:] = 0
     costs = native.plane_costs(quads, [view], MatchSettings(0.1, 1.0, 30.0, noise=3.0, seed=0), planes)
-    assert float(costs.max()) < 1e-4
+    assert float(costs[1:-1, 1:-1].max()) < 1e-4
 
 
 def test_more_views_than_the_kernel_takes_is_an_error():
