@@ -13,7 +13,11 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-DATA = {"configs": "recon/_configs", "assets/weights": "recon/_assets/weights"}
+DATA = {
+    "configs": "recon/_configs",
+    "assets/weights": "recon/_assets/weights",
+    "datasets/splits": "recon/_splits",
+}
 """Folders that a wheel carries inside the package; a checkout finds them where they are."""
 
 

@@ -29,8 +29,10 @@ Subsets = dict[str, dict[str, list[str]]]
 
 
 def committed_path() -> Path:
-    """Where the committed subsets lie in a checkout."""
-    return Path(__file__).parents[2] / "datasets" / "splits" / "poses.json"
+    """Where the committed subsets lie."""
+    package = Path(__file__).parents[1]
+    folders = (package / "_splits", package.parent / "datasets" / "splits")  # an installed package, or a checkout
+    return next((file for folder in folders if (file := folder / "poses.json").is_file()), folders[-1] / "poses.json")
 
 
 def read_subsets(path: Path) -> Subsets:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from recon.poses.base import PosesConfig
-from recon.poses.matches import Start, Tracks, Verified, run_mapping
+from recon.poses.diagnose import has_sane_focal
+from recon.poses.matches import Model, Start, Tracks, Verified, run_mapping
 from recon.poses.result import Solved, solved
 from recon.types import ImageSet
 
@@ -31,7 +32,11 @@ def map_candidates(
         JobError: the child process failed.
     """
     verified, models = run_mapping(tracks, images, starts, config)
-    candidates = [solved(model, tracks, verified) for model in models if model is not None]
+    tried = [(start, solved(model, tracks, verified)) for start, model in zip(starts, models) if model is not None]
+    free = [candidate for start, candidate in tried if start.refine_focal]
+    # three photos say something of the focal length, and then a guess that was held fixed must not win over them
+    determined = any(c.model.registered.sum() >= 3 and has_sane_focals(c.model) for c in free)
+    candidates = free if determined else [candidate for _, candidate in tried]
     best = max(candidates, key=score, default=None)
     if best is not None and _left_exif(best, images):
         _, fixed = run_mapping(tracks, images, [Start(refine_focal=False)], config)
@@ -60,6 +65,11 @@ def score(candidate: Solved) -> tuple[float, int]:
     octaves = np.abs(np.log2(model.focal_px[model.registered] / (USUAL_FOCAL * longest)))
     price = FOCAL_PRICE * max(0.0, float(octaves.mean()) - 0.5) if len(octaves) else 0.0
     return round(candidate.support.share - price, 3), len(model.observations)
+
+
+def has_sane_focals(model: Model) -> bool:
+    """Whether every placed photo's focal length is possible."""
+    return all(has_sane_focal(int(v), model) for v in np.flatnonzero(model.registered))
 
 
 def _left_exif(candidate: Solved, images: ImageSet) -> bool:
