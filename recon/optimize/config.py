@@ -40,8 +40,11 @@ class DensifyConfig:
     split_radius_px: float = 4.0
     """Gaussians with a larger footprint are split, smaller ones cloned."""
     prune_opacity: float = 0.02
-    prune_scale: float = 0.5
-    """Largest allowed standard deviation over the median scene depth."""
+    max_angle: float = 0.03
+    """Largest standard deviation over the distance to the nearest camera. A handful of Gaussians that reach out of the
+    photos, where nothing holds them, is enough to fill every other view with fog."""
+    margin: float = 0.02
+    """Gaussians whose centres no photo shows, not even this share of its size beyond its rim, are removed."""
 
 
 @dataclass(frozen=True)

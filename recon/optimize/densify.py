@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from recon.geometry.projection import project
 from recon.geometry.so3 import quat_to_rotmat
 from recon.optimize.config import DensifyConfig
 from recon.optimize.parameters import SplatParameters
-from recon.types import Splats
+from recon.types import Cameras, Splats
 
 
 @dataclass
@@ -23,18 +24,18 @@ class Account:
 
     cloned: int = 0
     split: int = 0
-    pruned: dict[str, int] = field(default_factory=lambda: {"opacity": 0, "scale": 0, "not finite": 0})
+    pruned: dict[str, int] = field(default_factory=lambda: {"opacity": 0, "unseen": 0, "not finite": 0})
 
 
 class Densifier:
     """Gathers screen-space statistics at each step and acts on them at each refinement."""
 
-    def __init__(self, config: DensifyConfig, n: int, depth_unit: float, device: torch.device, seed: int) -> None:
+    def __init__(self, config: DensifyConfig, n: int, cameras: Cameras, seed: int) -> None:
         self.config = config
-        self.depth_unit = depth_unit
+        self.cameras = cameras
         self.account = Account()
         self.generator = torch.Generator().manual_seed(seed)
-        self._reset(n, device)
+        self._reset(n, cameras.cam_from_world.device)
 
     def _reset(self, n: int, device: torch.device) -> None:
         self.gradient = torch.zeros(n, device=device)
@@ -62,7 +63,8 @@ class Densifier:
 
     @torch.no_grad()
     def refine(self, parameters: SplatParameters, grow: bool) -> None:
-        """Prune, then grow within the cap; the statistics start anew."""
+        """Prune, shrink, then grow within the cap; the statistics start anew."""
+        parameters.cap_scales(self.config.max_angle * self._distance(parameters.tensors()["means"].detach()))
         splats = parameters.splats().detach()
         doomed = self._doomed(splats)
         mean_gradient = self.gradient / self.seen.clamp_min(1)
@@ -93,14 +95,26 @@ class Densifier:
         self.account = Account(**state["account"])
         self.generator.set_state(state["generator"].cpu())
 
+    def _distance(self, means: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """From each Gaussian to the nearest camera."""
+        return torch.cdist(means, self.cameras.centers).amin(dim=1)
+
+    def _unseen(self, means: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
+        """Centres in front of no camera, or outside of every photo's frame."""
+        uv, z = project(means, self.cameras.cam_from_world, self.cameras.Ks)
+        size = torch.stack([self.cameras.width, self.cameras.height], dim=-1).to(uv)[:, None]
+        rim = self.config.margin * size
+        inside = (z > 0) & (uv >= -rim).all(-1) & (uv <= size + rim).all(-1)
+        return ~inside.any(dim=0)
+
     def _doomed(self, splats: Splats) -> Bool[Tensor, " N"]:
         finite = torch.stack([v.flatten(1).isfinite().all(1) for v in with_columns(splats)]).all(0)
         faint = splats.opacities < self.config.prune_opacity
-        huge = splats.scales.amax(1) > self.config.prune_scale * self.depth_unit
+        unseen = self._unseen(splats.means)
         self.account.pruned["not finite"] += int((~finite).sum())
         self.account.pruned["opacity"] += int((faint & finite).sum())
-        self.account.pruned["scale"] += int((huge & finite & ~faint).sum())
-        return ~finite | faint | huge
+        self.account.pruned["unseen"] += int((unseen & finite & ~faint).sum())
+        return ~finite | faint | unseen
 
 
 def with_columns(splats: Splats) -> list[Tensor]:

@@ -108,7 +108,7 @@ class Trainer:
         init = init[z_order(init.means)].to(self.device)
         self.parameters = SplatParameters(init, config.rates, self.depth_unit)
         self.cameras = CameraParameters(scene.cameras.to(self.device), config.rates, self.depth_unit)
-        self.densifier = Densifier(config.densify, len(init), self.depth_unit, self.device, config.seed)
+        self.densifier = Densifier(config.densify, len(init), self.cameras.base, config.seed)
         self.targets = Targets(scene, depths, self.device)
         self.deck = Deck(len(scene), config.seed)
         self.generator = torch.Generator().manual_seed(config.seed + 1)
@@ -197,10 +197,9 @@ class Trainer:
 
     def _refine_if_due(self) -> None:
         config = self.config.densify
-        if self.step_index % config.every != 0 or self.step_index >= self.config.steps:
-            return
-        if config.start <= self.fraction <= config.stop:
-            self.densifier.refine(self.parameters, grow=True)
+        last = self.step_index == self.config.steps
+        if last or (self.step_index % config.every == 0 and self.fraction >= config.start):
+            self.densifier.refine(self.parameters, grow=not last and self.fraction <= config.stop)
 
     def publish(self, emit: EventSink) -> None:
         """Tell the listeners where we are."""

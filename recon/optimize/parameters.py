@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from recon.optimize.config import RateConfig
@@ -70,13 +71,9 @@ class SplatParameters:
             group["params"] = [new]
 
     @torch.no_grad()
-    def cap_opacities(self, highest: float) -> None:
-        """Pull opacities down to at most `highest` and forget their momentum."""
-        value = self.tensors()["logit_opacities"]
-        value.clamp_(max=float(torch.logit(torch.tensor(highest))))
-        state = self.optimizer.state.get(value)
-        if state:
-            state["exp_avg"].zero_()
+    def cap_scales(self, limit: Float[Tensor, " N"]) -> None:
+        """Shrink Gaussians that extend beyond `limit` (world units) along an axis to it."""
+        self.tensors()["log_scales"].clamp_(max=limit.clamp_min(1e-12).log()[:, None])
 
     def state_dict(self) -> dict[str, Any]:
         return {
