@@ -1,0 +1,111 @@
+"""Gaps are filled, but a guess never stands in front of what is sure."""
+
+import math
+from dataclasses import replace
+
+import torch
+from optimize_scenes import SIZE, arc_cameras, scene
+
+from recon.optimize.config import DensifyConfig, InitConfig, RateConfig
+from recon.optimize.densify import Densifier
+from recon.optimize.gaps import Surface, depth_buffer, fill_gaps, hides, move_back, views_between
+from recon.optimize.init import splats_from_points
+from recon.optimize.parameters import SplatParameters
+from recon.types import DepthMaps, PointCloud
+
+
+def wall_surface(depth: float = 4.0) -> Surface:
+    camera = arc_cameras(3)[[1]]
+    return Surface(torch.full((SIZE[1], SIZE[0]), depth), camera.cam_from_world[0], camera.Ks[0])
+
+
+def test_only_points_in_front_of_a_sure_surface_hide_it() -> None:
+    xyz = torch.tensor([[0.0, 0, -2], [0.0, 0, 0], [0.0, 0, 3], [50.0, 0, -2], [0.0, 0, -9]])
+    assert hides(xyz, [wall_surface()]).tolist() == [True, False, False, False, False]
+    nothing_sure = replace(wall_surface(), depth=torch.full((SIZE[1], SIZE[0]), torch.inf))
+    assert not hides(xyz, [nothing_sure]).any()
+
+
+def test_points_move_back_along_their_ray_until_they_hide_nothing() -> None:
+    center = torch.tensor([1.0, 0.5, -4.0])
+    xyz = torch.tensor([[0.4, 0.2, -2.0], [0.1, 0.0, 1.0]])
+    moved, standing = move_back(xyz, center, [wall_surface()])
+    assert standing.all()
+    assert not hides(moved, [wall_surface()]).any()
+    assert torch.equal(moved[1], xyz[1])
+    ray, before = moved[0] - center, xyz[0] - center
+    assert torch.allclose(ray / ray.norm(), before / before.norm(), atol=1e-5)
+    assert ray.norm() > before.norm()
+
+
+def test_a_point_that_finds_no_place_is_given_up() -> None:
+    away = torch.tensor([[0.0, 0.0, -3.9]])
+    _, standing = move_back(away, torch.tensor([0.0, 0.0, -3.9 - 1e-6]), [wall_surface()])
+    assert not standing.any()
+
+
+def test_the_depth_buffer_is_the_nearest_point_of_each_pixel() -> None:
+    generator = torch.Generator().manual_seed(0)
+    xyz = torch.rand(300, 3, generator=generator) * 4 - 2
+    camera = arc_cameras(3)[[0]]
+    pose, K = camera.cam_from_world[0], camera.Ks[0]
+    buffer = depth_buffer(xyz, pose, K, (SIZE[1], SIZE[0]))
+    naive = torch.full((SIZE[1], SIZE[0]), torch.inf)
+    for point in xyz:
+        x, y, z = (pose[:3, :3] @ point + pose[:3, 3]).tolist()
+        u, v = math.floor(K[0, 0] * x / z + K[0, 2]), math.floor(K[1, 1] * y / z + K[1, 2])
+        if z > 0 and 0 <= u < SIZE[0] and 0 <= v < SIZE[1]:
+            naive[v, u] = min(float(naive[v, u]), z)
+    assert torch.allclose(buffer, naive, atol=1e-5)
+
+
+def unsure_patch(guess: float | None) -> tuple[PointCloud, int]:
+    """(points, how many were added) for the wall with a square of photo 1 unmatched.
+
+    The square is filled at depth `guess`; None keeps the true one.
+    """
+    posed, depths, _ = scene()
+    depth, confidence = list(depths.depth), list(depths.confidence)
+    depth[1], confidence[1] = depth[1].clone(), confidence[1].clone()
+    if guess is not None:
+        depth[1][10:30, 20:40] = guess
+    confidence[1][10:30, 20:40] = 0.1
+    unsure = DepthMaps(tuple(depth), tuple(confidence))
+    points = fill_gaps(posed, unsure, InitConfig(fill_stride=1))
+    return points, len(points) - len(posed.points)
+
+
+def test_a_gap_guessed_too_near_is_not_left_in_front() -> None:
+    posed, _, _ = scene()
+    points, added = unsure_patch(1.5)
+    fresh = points.xyz[len(points) - added :]
+    assert added > 0
+    assert not hides(fresh, views_between(posed)).any()
+    assert (points.confidence[len(points) - added :] == 0).all()
+
+
+def test_a_gap_that_other_photos_cover_stays_empty_and_a_hidden_one_is_filled() -> None:
+    _, covered = unsure_patch(None)
+    _, hidden = unsure_patch(9.0)
+    assert hidden > 350
+    assert covered < 0.3 * hidden
+
+
+def test_filling_can_be_switched_off() -> None:
+    posed, depths, _ = scene()
+    assert fill_gaps(posed, depths, InitConfig(fill_below=0.0)) is posed.points
+    assert fill_gaps(posed, None, InitConfig()) is posed.points
+
+
+def test_a_refinement_shrinks_fog_and_removes_what_no_photo_shows() -> None:
+    cameras = arc_cameras(3)
+    xyz = torch.tensor([[0.0, 0, 0], [0.3, 0, 0], [40.0, 0, 0], [0.0, 0, -9]])
+    points = PointCloud(xyz, torch.rand(4, 3), torch.ones(4), spacing=torch.tensor([0.05, 3.0, 0.05, 0.05]))
+    parameters = SplatParameters(splats_from_points(points, InitConfig(), 0), RateConfig(), 4.0)
+    densifier = Densifier(DensifyConfig(), 4, cameras, seed=0)
+    densifier.refine(parameters, grow=False)
+    left = parameters.splats().detach()
+    assert len(left) == 2
+    assert densifier.account.pruned["unseen"] == 2
+    distance = torch.cdist(left.means, cameras.centers).amin(1)
+    assert (left.scales.amax(1) <= DensifyConfig().max_angle * distance * 1.001).all()
