@@ -4,6 +4,7 @@ import ctypes
 import functools
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -116,3 +117,30 @@ def _peak_gflops() -> float | None:
     sink = ctypes.c_float(0.0)
     operations = library.recon_peak_loop(iterations, ctypes.byref(sink))
     return operations / _fastest(lambda: library.recon_peak_loop(iterations, ctypes.byref(sink))) / 1e9
+
+
+def arithmetic_speedup(threads: int, repeats: int = 8) -> float | None:
+    """How many times more pure arithmetic `threads` threads do than one, at best: what the machine has to give.
+
+    Virtual processors may share a core, or be taken away for a while; no program scales better than this loop, which
+    touches no memory. None without the native library.
+    """
+    library = _library()
+    if library is None:
+        return None
+
+    def work() -> None:
+        library.recon_peak_loop(1_000_000, ctypes.byref(ctypes.c_float(0.0)))  # ctypes lets go of the interpreter lock
+
+    def wall(n: int) -> float:
+        others = [threading.Thread(target=work) for _ in range(n - 1)]
+        started = time.perf_counter()
+        for other in others:
+            other.start()
+        work()
+        for other in others:
+            other.join()
+        return time.perf_counter() - started
+
+    one = min(wall(1) for _ in range(repeats))
+    return threads * one / min(wall(threads) for _ in range(repeats))

@@ -145,3 +145,8 @@ def test_unknown_name_and_missing_library(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(native, "library", lambda: None)
     with pytest.raises(MissingDependencyError, match="measures the native library"):
         run_bench("raster")
+
+
+def test_one_thread_does_the_work_of_one() -> None:
+    speedup = machine.arithmetic_speedup(1, repeats=20)
+    assert speedup is None or 0.5 < speedup < 2
