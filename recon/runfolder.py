@@ -67,18 +67,6 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def hash_files(paths: Sequence[Path]) -> dict[str, str]:
-    """SHA-256 of each file by name."""
-    hashes = {}
-    for path in paths:
-        try:
-            with path.open("rb") as stream:
-                hashes[path.name] = hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            raise InputError(f"Could not read {path}: {error.strerror or error}. Check that it may be read.") from error
-    return hashes
-
-
 class RunFolder:
     """Paths and completion records of one run folder. Holds no results itself."""
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.files import write_json
 from recon.types import Cameras
 
 NEAR_DEG = 10.0
@@ -39,11 +38,6 @@ def read_subsets(path: Path) -> Subsets:
     """The committed subsets."""
     subsets: Subsets = json.loads(path.read_text(encoding="utf-8"))["subsets"]
     return subsets
-
-
-def write_subsets(path: Path, subsets: Subsets) -> None:
-    """Commit subsets, with the rule that made them."""
-    write_json(path, {"rule": "recon.benchmark.pose_subsets", "subsets": subsets})
 
 
 def choose(cameras: Cameras, names: tuple[str, ...]) -> dict[str, list[str]]:

@@ -33,9 +33,6 @@ RIGHT_DEG = 15.0
 QUICK_SCENES = ("dev/lund_door", "dev/synth_FlightHelmet")
 """What the short run takes: small photos, one easy scene and one hard one, 3 photos each."""
 
-LABELS = {(True, True): "o", (False, True): "l", (False, False): "w", (True, False): "X"}
-"""By (ok, right)."""
-
 
 @dataclass(frozen=True)
 class Case:

@@ -1,9 +1,7 @@
 """Keypoints with descriptors, and the exact nearest-neighbour matcher shared by every kind of them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -48,16 +46,6 @@ def turn_back(keypoints: Float[Tensor, "N 2"], size: tuple[int, int], turns: int
     x, y = keypoints.unbind(1)
     back = {0: (x, y), 1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}[turns]
     return torch.stack(back, dim=1)
-
-
-class Matcher(Protocol):
-    """Extracts features of one kind and matches them."""
-
-    name: str
-
-    def extract(self, photos: Sequence[Float[Tensor, "_ _ 3"]]) -> list[Features]: ...
-
-    def match(self, a: Features, b: Features) -> Int[Tensor, "M 2"]: ...
 
 
 def shrink(photo: Float[Tensor, "H W 3"], max_side: int, multiple: int = 1) -> Float[Tensor, "h w 3"]:

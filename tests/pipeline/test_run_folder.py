@@ -65,6 +65,8 @@ def test_files_of_others_are_not_overwritten(tmp_path: Path) -> None:
 def test_a_folder_with_other_files_is_fine(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     RunFolder(tmp_path).prepare(0)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "stages").is_dir()
 
 
 @pytest.mark.parametrize("existed", [False, True])

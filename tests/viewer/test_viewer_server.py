@@ -193,6 +193,10 @@ def test_an_error_on_the_page_does_not_reach_the_run(
         wait_for(lambda: "the page is on fire" in caplog.text, "the log")
     live(Warned("still here"))
     live(StageFinished("train", 1.0, 1.0, 0))
+    monkeypatch.undo()
+    live(SplatsUpdated(2, blob_splats()))
+    wait_for(lambda: live.viewer.contents.splats is not None, "the page to go on")
+    assert len(live.viewer.contents.splats) == len(blob_splats())
 
 
 def test_large_scenes_are_thinned_while_training_and_it_is_said(
