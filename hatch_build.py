@@ -17,6 +17,7 @@ DATA = {
     "configs": "recon/_configs",
     "assets/weights": "recon/_assets/weights",
     "datasets/splits": "recon/_splits",
+    "datasets/manifests": "recon/_manifests",
 }
 """Folders that a wheel carries inside the package; a checkout finds them where they are."""
 

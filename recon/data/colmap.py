@@ -45,8 +45,8 @@ def find_model(path: Path) -> Path | None:
     return None
 
 
-def read_model(path: Path | str) -> KnownCameras:
-    """Read a COLMAP model (binary or text) from `path`, or from `sparse/0` and the like in it.
+def read_model(path: Path | str, dtype: torch.dtype = torch.float32) -> KnownCameras:
+    """Read a COLMAP model (binary or text) from `path`, or from `sparse/0` and the like in it; cameras of type `dtype`.
 
     Point confidence is COLMAP's mean reprojection error e in pixels as 1 / (1 + e); 1 where not computed.
 
@@ -70,8 +70,8 @@ def read_model(path: Path | str) -> KnownCameras:
     intrinsics = [_intrinsics(lens, folder) for lens in lenses]
     distortion = torch.stack([bend for _, bend in intrinsics])
     cameras = Cameras.create(
-        make_se3(quat_to_rotmat(quats), t).float(),
-        torch.stack([K for K, _ in intrinsics]),
+        make_se3(quat_to_rotmat(quats), t).to(dtype),
+        torch.stack([K for K, _ in intrinsics]).to(dtype),
         torch.tensor([lens.width for lens in lenses]),
         torch.tensor([lens.height for lens in lenses]),
     )
@@ -162,7 +162,7 @@ def _intrinsics(camera: ColmapCamera, folder: Path) -> tuple[Float[Tensor, "3 3"
     sane = np.isfinite(p).all() and min(fxy) > 0 and 0 < camera.width < 1_000_000 and 0 < camera.height < 1_000_000
     if not sane:
         raise InputError(f"{folder}: camera {camera} makes no sense. Export the COLMAP model again.")
-    K = torch.tensor([[fxy[0], 0.0, cx], [0.0, fxy[1], cy], [0.0, 0.0, 1.0]])
+    K = torch.tensor([[fxy[0], 0.0, cx], [0.0, fxy[1], cy], [0.0, 0.0, 1.0]], dtype=torch.float64)
     return K, torch.tensor([*bend, *[0.0] * (8 - len(bend))])
 
 

@@ -15,13 +15,16 @@ from torch import Tensor
 from recon.data.decode import Photo, UnreadablePhotoError, decode_photo, shrunk_size
 from recon.data.duplicates import content_hash, same_picture, thumbnail
 from recon.data.folder import SUPPORTED, list_photos
-from recon.data.masks import find_mask, load_masks, require_folder
+from recon.data.masks import AUTO, NONE, compute_masks, find_mask, is_folder, load_masks, require_folder
 from recon.errors import InputError
 from recon.events import EventSink, Progress, Warned, ignore
 from recon.files import atomic_path
+from recon.priors.segment import get
 from recon.types import ImageSet
 
 STAGE = "images"
+SEGMENTER = "u2netp"
+"""Computes masks where `masks` is `auto`."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class ImagesConfig:
     max_side: int = 1600
     """Longest side in pixels; larger photos are shrunk while loading."""
     masks: Path | None = None
-    """Folder of object masks named like the photos, white on the object; overrides alpha channels."""
+    """Folder of object masks named like the photos, white on the object; overrides alpha channels. `auto` computes the
+    masks of photos without alpha; `none` ignores alpha channels too."""
     min_photos: int = 2
     """Fewer usable photos than this is an error."""
     max_megapixels: float = 400.0
@@ -57,6 +61,7 @@ def load_images(folder: Path | str, config: ImagesConfig = ImagesConfig(), emit:
 
     Raises:
         InputError: the folder cannot be used, fewer than `config.min_photos` photos can, or a mask does not fit.
+        MissingDependencyError: masks shall be computed, and the network's weights are not there.
     """
     folder = Path(folder)
     warnings: list[str] = []
@@ -100,11 +105,14 @@ def fingerprint(folder: Path | str, config: ImagesConfig = ImagesConfig()) -> st
     """
     paths, _ = list_photos(Path(folder))
     digest = hashlib.sha256(repr(replace(config, masks=None)).encode())
-    if config.masks is not None:
-        require_folder(config.masks)
+    folder_of_masks = config.masks if is_folder(config.masks) else None
+    if folder_of_masks is not None:
+        require_folder(folder_of_masks)
         digest.update(b"masks")
+    elif config.masks is not None:
+        digest.update(f"masks {config.masks}".encode())
     for path in paths:
-        mask = None if config.masks is None else find_mask(config.masks, path.name)
+        mask = None if folder_of_masks is None else find_mask(folder_of_masks, path.name)
         for file in (path, *([] if mask is None else [mask])):
             digest.update(f"\0{file.name}\0{_hash_or_reason(file)}".encode())
     return digest.hexdigest()
@@ -211,9 +219,17 @@ def _drop_reencoded(loaded: list[_Loaded]) -> tuple[list[_Loaded], list[str]]:
 
 
 def _masks(loaded: list[_Loaded], config: ImagesConfig) -> tuple[tuple[Float[Tensor, "_ _"], ...] | None, list[str]]:
+    if config.masks == NONE:
+        return None, []
     masks = [item.photo.alpha for item in loaded]
     warnings: list[str] = []
-    if config.masks is not None:
+    if config.masks == AUTO:
+        bare = [i for i, mask in enumerate(masks) if mask is None]
+        photos = [loaded[i].photo.rgb for i in bare]
+        computed, warnings = compute_masks([loaded[i].path.name for i in bare], photos, get(SEGMENTER))
+        for i, mask in zip(bare, computed):
+            masks[i] = mask
+    elif config.masks is not None:
         names = [item.path.name for item in loaded]
         sizes = [(item.photo.rgb.shape[1], item.photo.rgb.shape[0]) for item in loaded]
         masks, warnings = load_masks(config.masks, names, sizes, config.max_megapixels)

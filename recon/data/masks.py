@@ -1,4 +1,4 @@
-"""Object masks from a folder: the same stem as the photo, any picture format, white on the object."""
+"""Object masks: from a folder (the photo's stem, any picture format, white on the object), or computed."""
 
 from pathlib import Path
 
@@ -11,9 +11,18 @@ from recon.data.decode import UnreadablePhotoError, decode_photo
 from recon.data.duplicates import SAME_ASPECT
 from recon.data.folder import find_by_stem
 from recon.errors import InputError
+from recon.priors.segment import Segmenter, unsure_share
 
 ANY_SIDE = 1 << 20
 """Masks are decoded at full size and shrunk to their photo's."""
+
+AUTO, NONE = Path("auto"), Path("none")
+"""In the place of a folder of masks: compute them; use none, not even alpha channels."""
+
+MAX_UNSURE = 0.25
+"""Share of undecided pixels above which a photo is taken to show no single object: see `unsure_share`."""
+MIN_OBJECT = 0.01
+"""Share of the photo below which what was found is no object."""
 
 
 def find_mask(folder: Path, photo_name: str) -> Path | None:
@@ -25,6 +34,11 @@ def require_folder(folder: Path) -> None:
     """Raise InputError if the mask folder is not there."""
     if not folder.is_dir():
         raise InputError(f"There is no mask folder {folder}. Check the path given with --masks.")
+
+
+def is_folder(masks: Path | None) -> bool:
+    """Whether the setting `masks` names a folder, rather than being one of the two words or nothing."""
+    return masks not in (None, AUTO, NONE)
 
 
 def load_masks(
@@ -52,6 +66,33 @@ def load_masks(
         if path is not None and mask is not None and float(mask.max()) == 0:
             warnings.append(f"Mask {path.name} is black everywhere: its photo will not be used to colour anything.")
     return masks, warnings
+
+
+def compute_masks(
+    names: list[str], photos: list[Float[Tensor, "_ _ 3"]], segmenter: Segmenter
+) -> tuple[list[Float[Tensor, "_ _"] | None], list[str]]:
+    """What `segmenter` takes for the object of each photo, None where that is nothing clear; and a warning about those.
+
+    Where most photos show no clear object there is none, and what was found in the others is chance: no masks at all.
+
+    Raises:
+        MissingDependencyError: the segmenter cannot run here.
+    """
+    masks: list[Float[Tensor, "_ _"] | None] = []
+    for photo in photos:
+        mask = segmenter.segment(photo)
+        clear = (
+            mask is not None and float((mask > 0.5).float().mean()) >= MIN_OBJECT and unsure_share(mask) < MAX_UNSURE
+        )
+        masks.append(mask if clear else None)
+    unclear = [name for name, mask in zip(names, masks) if mask is None]
+    if not unclear:
+        return masks, []
+    result = "the whole photo counts as object"
+    if 2 * len(unclear) > len(masks):
+        masks, result = [None] * len(masks), "all photos are used whole"
+    advice = "Give masks of your own with --masks DIR where that is wrong."
+    return masks, [f"No single object was found in {', '.join(unclear)}: {result}. {advice}"]
 
 
 def _load_mask(path: Path, photo_name: str, size: tuple[int, int], max_megapixels: float) -> Float[Tensor, "H W"]:

@@ -6,6 +6,7 @@ them, or those in a folder that the caller names.
 
 import contextlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from recon.data.arrays import read_array
 from recon.data.decode import UnreadablePhotoError, photo_size
 from recon.data.folder import list_photos, natural_key
 from recon.data.known_cameras import KnownCameras
-from recon.data.transforms_json import rigid
+from recon.data.transforms_json import MAX_SIDE, rigid
 from recon.errors import InputError
 from recon.geometry import inverse_se3
 from recon.types import Cameras
@@ -59,7 +61,7 @@ def read_positions(folder: Path, photos: Path | None = None) -> KnownCameras:
     for file in files:
         number = int(file.stem.split("_")[1])
         for path in by_number.get(number, []):
-            K, cam_from_world = decompose(_read_matrix(file), str(file))
+            K, cam_from_world = decompose(read_projection(file), str(file))
             names.append(path.name)
             poses.append(cam_from_world)
             Ks.append(K)
@@ -70,41 +72,53 @@ def read_positions(folder: Path, photos: Path | None = None) -> KnownCameras:
 
 
 def read_llff(path: Path, photos: Path | None = None) -> KnownCameras:
-    """Read LLFF's `poses_bounds.npy`: one row of 17 numbers for each photo, in the order of their names.
-
-    A row is a 3 x 5 matrix [R | t | (height, width, focal)], camera to world with axes (down, right, backward), and
-    two depth bounds, which are not used.
+    """Read LLFF's `poses_bounds.npy`, whose rows are in the order of the photos' names as text.
 
     Raises:
         InputError: not such a file, or another number of photos.
     """
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise InputError(f"Could not read {path} as a NumPy array ({error}). Export it again.") from error
-    if rows.ndim != 2 or rows.shape[1] != LLFF_COLUMNS or rows.dtype.kind not in "fiu" or not np.isfinite(rows).all():
-        raise InputError(f"{path} must hold rows of {LLFF_COLUMNS} numbers, found shape {list(rows.shape)}.")
+    cameras, _ = read_poses_bounds(path)
     lists = _photo_lists(path.parent, photos)
-    found = next((photos for photos in lists if len(photos) == len(rows)), None)
+    found = next((photos for photos in lists if len(photos) == len(cameras)), None)
     if found is None:
         counts = ", ".join(f"{len(photos)} in {photos[0].parent}" for photos in lists)
         raise InputError(
-            f"{path} has cameras for {len(rows)} photos, but there are {counts}. "
+            f"{path} has cameras for {len(cameras)} photos, but there are {counts}. "
             "The cameras are in the order of the photos' names, so every photo must be there."
         )
+    float32 = replace(
+        cameras, **{name: getattr(cameras, name).float() for name in ("cam_from_world", "Ks", "confidence")}
+    )
+    return KnownCameras(tuple(sorted(photo.name for photo in found)), float32)
+
+
+def read_poses_bounds(path: Path) -> tuple[Cameras, Float[Tensor, "V 2"]]:
+    """The cameras (float64) and the nearest and farthest depths in LLFF's `poses_bounds.npy`.
+
+    A row of 17 numbers is a 3 x 5 matrix [R | t | (height, width, focal)], camera to world with axes (down, right,
+    backward), and the two depths. The principal point is the middle of the picture.
+
+    Raises:
+        InputError: not such a file.
+    """
+    rows = read_array(path)
+    if rows.ndim != 2 or rows.shape[1] != LLFF_COLUMNS or not np.isfinite(rows).all():
+        raise InputError(f"{path} must hold rows of {LLFF_COLUMNS} numbers, found shape {list(rows.shape)}.")
+    if len(rows) == 0:
+        raise InputError(f"{path} holds no cameras. Export it again.")
     matrices = torch.from_numpy(rows[:, :15].astype(np.float64)).reshape(-1, 3, 5)
     height, width, focal = matrices[:, :, 4].unbind(1)
+    if not bool(((focal > 0) & (width >= 1) & (height >= 1) & (width.maximum(height) < MAX_SIDE)).all()):
+        raise InputError(f"{path} has a focal length or size that makes no sense. Export it again.")
     world_from_cam = torch.eye(4, dtype=torch.float64).repeat(len(rows), 1, 1)
     world_from_cam[:, :3, :3] = matrices[:, :, :3] @ LLFF_FROM_OPENCV
     world_from_cam[:, :3, 3] = matrices[:, :, 3]
     poses = torch.stack([inverse_se3(rigid(m, f"{path}, row {i}")) for i, m in enumerate(world_from_cam)])
-    if not bool(((focal > 0) & (width >= 1) & (height >= 1)).all()):
-        raise InputError(f"{path} has a focal length or size that is not positive. Export it again.")
     Ks = torch.zeros(len(rows), 3, 3, dtype=torch.float64)
     Ks[:, 0, 0] = Ks[:, 1, 1] = focal
     Ks[:, 0, 2], Ks[:, 1, 2], Ks[:, 2, 2] = width / 2, height / 2, 1
-    sizes = [(int(w), int(h)) for w, h in zip(width.round(), height.round())]
-    return _known([photo.name for photo in found], poses, Ks, sizes)
+    cameras = Cameras.create(poses, Ks, width.round().long(), height.round().long())
+    return cameras, torch.from_numpy(rows[:, 15:].astype(np.float64))
 
 
 def decompose(P: Float[Tensor, "3 4"], where: str = "P") -> tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]]:
@@ -150,7 +164,12 @@ def _photo_lists(folder: Path, photos: Path | None) -> list[list[Path]]:
     return lists
 
 
-def _read_matrix(path: Path) -> Float[Tensor, "3 4"]:
+def read_projection(path: Path) -> Float[Tensor, "3 4"]:
+    """The 3 x 4 projection matrix in a text file, float64.
+
+    Raises:
+        InputError: not such a file.
+    """
     try:
         values = np.array(path.read_text(encoding="utf-8").split(), np.float64)
     except OSError as error:

@@ -34,8 +34,8 @@ MAX_SIDE = 1_000_000
 Frame = Mapping[str, Any]
 
 
-def read_transforms(path: Path | str) -> KnownCameras:
-    """Read `transforms.json` (or our `cameras.json`), given the file or its folder.
+def read_transforms(path: Path | str, dtype: torch.dtype = torch.float32) -> KnownCameras:
+    """Read `transforms.json` (or our `cameras.json`), given the file or its folder; cameras of type `dtype`.
 
     Sizes that the file leaves out (Blender data) are read from the photos beside it. Poses and points stay in the
     file's world; `applied_transform` only documents how that came about.
@@ -54,12 +54,12 @@ def read_transforms(path: Path | str) -> KnownCameras:
     distortion = torch.tensor([frame.distortion() for frame in parsed])
     sizes = [frame.size() for frame in parsed]
     cameras = Cameras(
-        torch.stack([frame.cam_from_world() for frame in parsed]).float(),
-        torch.stack([frame.K(size) for frame, size in zip(parsed, sizes)]).float(),
+        torch.stack([frame.cam_from_world() for frame in parsed]).to(dtype),
+        torch.stack([frame.K(size) for frame, size in zip(parsed, sizes)]).to(dtype),
         torch.tensor([size[0] for size in sizes]),
         torch.tensor([size[1] for size in sizes]),
         torch.tensor([frame.placed and bool(frame.values.get("registered", True)) for frame in parsed]),
-        torch.tensor([frame.number("confidence", 1.0 if frame.placed else 0.0) for frame in parsed]),
+        torch.tensor([frame.number("confidence", 1.0 if frame.placed else 0.0) for frame in parsed], dtype=dtype),
     )
     masks = tuple(frame.values.get("mask_path") for frame in parsed)
     points = meta.get("ply_file_path")
@@ -72,6 +72,15 @@ def read_transforms(path: Path | str) -> KnownCameras:
         masks if any(masks) else None,
         (f"{path.name} describes lens distortion: photos are straightened before use.",) if is_bent else (),
     )
+
+
+def read_frames(path: Path) -> list[Frame]:
+    """The frames of the file `path` as they stand there, in its order.
+
+    Raises:
+        InputError: missing or malformed.
+    """
+    return list(_frames(_load(path), path))
 
 
 def write_transforms(

@@ -86,7 +86,7 @@ def test_llff(tmp_path: Path):
     np.save(tmp_path / "poses_bounds.npy", rows.double().numpy())
     blank_photos(tmp_path / "images", ("IMG_1.png", "IMG_2.png", "IMG_10.png"), (64, 48))
     known = load_posed(tmp_path)
-    assert known.names == ("IMG_1.png", "IMG_2.png", "IMG_10.png")
+    assert known.names == ("IMG_1.png", "IMG_10.png", "IMG_2.png"), "as text, as the script that made the file sorts"
     same_cameras(known.cameras, cameras)
     blank_photos(tmp_path / "few", ("IMG_1.png", "IMG_10.png"), (64, 48))
     assert load_posed(tmp_path, tmp_path / "few").names == known.names, "the order is that of the photos beside it"
