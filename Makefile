@@ -9,7 +9,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check pytest bench clean
+.PHONY: help venv demo test check pytest bench bench-gate clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -26,6 +26,7 @@ help:
 	@echo "make check   lint, types and import rules alone"
 	@echo "make pytest  the tests alone (ARGS='-k name')"
 	@echo "make bench   the short benchmarks"
+	@echo "make bench-gate  a small set against datasets/baseline.json: fails if anything got worse"
 	@echo "make venv    install only"
 	@echo "make clean   remove results, caches and $(VENV)"
 
@@ -65,6 +66,9 @@ pytest: $(VENV)/installed-test
 bench: $(VENV)/installed
 	$(BIN)/recon bench raster
 	$(BIN)/recon bench demo
+
+bench-gate: $(VENV)/installed
+	$(BIN)/recon bench gate
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache assets/demo/recon recon/native/lib

@@ -45,7 +45,8 @@ def test_a_tiny_run_fills_the_tables(
     assert 0 < row["SSIM"] < 1
     assert 0 < row["LPIPS"] < 1.5
     assert 0.05 < row["peak GB"] < 3
-    assert [r["stage"] for r in stages["rows"]] == ["images", "poses", "dense", "train", "evaluate", "export"]
+    names = ["images", "poses", "dense", "placing", "train", "evaluate", "export"]
+    assert [r["stage"] for r in stages["rows"]] == names
     assert row["seconds"] > sum(r["seconds"] for r in stages["rows"])
     assert row["CPU-s"] == pytest.approx(sum(r["CPU-s"] for r in stages["rows"]), abs=0.1)
     assert not list(photos.glob("recon*"))
@@ -89,3 +90,4 @@ def test_all_benches_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     listed = capsys.readouterr().out
     assert all(name in listed for name in BENCHES)
     assert {"raster", "demo", "poses"} <= set(BENCHES)
+    assert all(f"{command}: " in listed for command in ("run", "score", "gate"))
