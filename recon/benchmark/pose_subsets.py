@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import minimum_spanning_tree
 
 from recon.types import Cameras
 
@@ -54,6 +55,12 @@ def viewing_angles_deg(cameras: Cameras) -> NDArray:
     """[V, V] angles between optical axes."""
     axes = cameras.cam_from_world[:, 2, :3].double().numpy()
     return np.degrees(np.arccos(np.clip(axes @ axes.T, -1, 1)))
+
+
+def widest_gap_deg(angles: NDArray) -> float:
+    """The largest edge of the minimum spanning tree over `angles` [V, V]: what any chain of photos has to bridge."""
+    # zeros mean "no edge" to scipy, and photos in one direction are joined all the same
+    return float(minimum_spanning_tree(angles + 1e-9).toarray().max())
 
 
 def near(angles: NDArray, size: int) -> list[int]:

@@ -5,6 +5,7 @@ A case is *solved* when every pair of its photos is within 15 degrees in rotatio
 photo is *right* when it is within 15 degrees of both against at least half of the other placed photos.
 """
 
+import logging
 import math
 import os
 import resource
@@ -12,13 +13,14 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import mean, median
 
 import torch
 
 from recon.benchmark import machine
-from recon.benchmark.pose_subsets import committed_path, read_subsets
+from recon.benchmark.pose_subsets import committed_path, read_subsets, viewing_angles_deg, widest_gap_deg
 from recon.benchmark.registry import BenchOptions
 from recon.benchmark.results import BenchResult, Cell, Table
 from recon.data import load_images
@@ -28,8 +30,19 @@ from recon.metrics import PoseErrors, pose_errors
 from recon.poses import PosesConfig, estimate
 from recon.types import Cameras, ImageSet, PoseResult, PoseStatus
 
+logger = logging.getLogger(__name__)
+
 BACKENDS = ("colmap", "auto")
 RIGHT_DEG = 15.0
+GAP_BINS_DEG = (0.0, 30.0, 60.0, 180.0)
+CONFIDENCE_BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 1.01)
+SUMMARY_COLUMNS = (
+    "photos", "backend", "solved", "RRA@5", "RRA@15", "RTA@5", "RTA@15", "AUC@5", "AUC@30", "ATE/spread",
+    "registered", "wrong but ok", "right and ok", "focal error", "CPU-s",
+)  # fmt: skip
+GAP_COLUMNS = tuple(
+    map(SUMMARY_COLUMNS.index, ("backend", "solved", "AUC@30", "wrong but ok", "right and ok", "CPU-s"))
+)
 QUICK_SCENES = ("dev/lund_door", "dev/synth_FlightHelmet")
 """What the short run takes: small photos, one easy scene and one hard one, 3 photos each."""
 
@@ -55,8 +68,11 @@ class Outcome:
     ok: tuple[bool, ...]
     right: tuple[bool, ...]
     registered: tuple[bool, ...]
+    confidence: tuple[float, ...]
     spread: float
     """Root mean square distance of the true centres from their mean."""
+    gap_deg: float = math.nan
+    """See `widest_gap_deg`."""
 
     @property
     def solved(self) -> bool:
@@ -72,12 +88,15 @@ def run(options: BenchOptions) -> BenchResult:
     started = _cpu_seconds()
     root = data_root()
     cases = find_cases(root, quick=options.quick)
-    outcomes = [run_case(root, case, name, options.seed) for case in cases for name in BACKENDS]
+    outcomes = []
+    for case, name in product(cases, BACKENDS):
+        outcomes.append(run_case(root, case, name, options.seed))
+        logger.info("%s %s %s: %s", case.scene, case.subset, name, "solved" if outcomes[-1].solved else "not solved")
     return BenchResult(
         name="poses",
         description="Cameras from a handful of photos, unknown focal length",
         command="recon bench poses" if options.quick else "recon bench poses --full",
-        tables=(summary_table(outcomes), case_table(outcomes)),
+        tables=make_tables(outcomes),
         machine=machine.describe(),
         versions=machine.versions(),
         seeds={"poses": options.seed},
@@ -85,6 +104,11 @@ def run(options: BenchOptions) -> BenchResult:
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         cpu_seconds=_cpu_seconds() - started,
     )
+
+
+def make_tables(outcomes: Sequence[Outcome]) -> tuple[Table, ...]:
+    """Everything that is printed of the outcomes."""
+    return summary_table(outcomes), gap_table(outcomes), case_table(outcomes), calibration_table(outcomes)
 
 
 def data_root() -> Path:
@@ -125,13 +149,16 @@ def run_case(root: Path, case: Case, backend: str, seed: int = 0) -> Outcome:
         result = None
     seconds = _cpu_seconds() - started
     spread = float((truth.centers - truth.centers.mean(0)).square().sum(1).mean().sqrt())
+    gap = widest_gap_deg(viewing_angles_deg(truth))
     if result is None:
         nobody = (False,) * len(images)
-        return Outcome(case, backend, seconds, None, nobody, nobody, nobody, spread)
+        return Outcome(case, backend, seconds, None, nobody, nobody, nobody, (0.0,) * len(images), spread, gap)
     errors = pose_errors(result.cameras, truth)
     registered = tuple(bool(flag) for flag in result.cameras.registered)
     ok = tuple(status is PoseStatus.OK for status in result.status)
-    return Outcome(case, backend, seconds, errors, ok, right_photos(errors, result), registered, spread)
+    confidence = tuple(result.cameras.confidence.tolist())
+    right = right_photos(errors, result)
+    return Outcome(case, backend, seconds, errors, ok, right, registered, confidence, spread, gap)
 
 
 def load_case(root: Path, case: Case) -> tuple[ImageSet, Cameras]:
@@ -163,17 +190,14 @@ def summary_table(outcomes: Sequence[Outcome]) -> Table:
     groups = [[o for o in outcomes if (len(o.case.names), o.backend) == (n, b)] for n in sizes for b in BACKENDS]
     return Table(
         title="Cases of near, even and wide subsets",
-        columns=(
-            "photos", "backend", "solved", "RRA@5", "RRA@15", "RTA@5", "RTA@15", "AUC@5", "AUC@30", "ATE/spread",
-            "registered", "wrong but ok", "right and ok", "focal error", "CPU-s",
-        ),
+        columns=SUMMARY_COLUMNS,
         rows=tuple(_summary(group) for group in groups if group),
         note=(
             "Shares over all pairs or photos; a case without a model counts with zero. ATE after a similarity, median "
             "over the cases with at least three photos placed; focal error: median over cases; CPU-s: mean per case. "
             "wrong but ok: of all photos; right and ok: of the right photos."
         ),
-    )  # fmt: skip
+    )
 
 
 def _summary(group: Sequence[Outcome]) -> tuple[Cell, ...]:
@@ -200,6 +224,24 @@ def _summary(group: Sequence[Outcome]) -> tuple[Cell, ...]:
     )
 
 
+def gap_table(outcomes: Sequence[Outcome]) -> Table:
+    """The main figures apart by how far apart the photos stand."""
+    rows: list[tuple[Cell, ...]] = []
+    for n, (low, high), backend in product(
+        sorted({len(o.case.names) for o in outcomes}), pairwise(GAP_BINS_DEG), BACKENDS
+    ):
+        group = [o for o in outcomes if (len(o.case.names), o.backend) == (n, backend) and low < o.gap_deg <= high]
+        if group:
+            row = _summary(group)
+            rows.append((n, f"{low:g} to {high:g}", *(row[k] for k in GAP_COLUMNS)))
+    return Table(
+        title="By the widest gap that has to be bridged",
+        columns=("photos", "gap (deg)", *(SUMMARY_COLUMNS[k] for k in GAP_COLUMNS)),
+        rows=tuple(rows),
+        note="gap: the largest angle between viewing directions in the tree of smallest angles that joins the photos.",
+    )
+
+
 def case_table(outcomes: Sequence[Outcome]) -> Table:
     """One row per case and backend."""
     rows: list[tuple[Cell, ...]] = []
@@ -212,12 +254,49 @@ def case_table(outcomes: Sequence[Outcome]) -> Table:
             for placed, a, b in zip(o.registered, o.ok, o.right)
         )
         focal = float(o.errors.focal.nanmedian()) if o.errors else None
-        rows.append((o.case.scene, o.case.subset, o.backend, str(o.solved), worst, labels, focal, o.cpu_seconds))
+        where: tuple[Cell, ...] = (o.case.scene, o.case.subset, o.gap_deg)
+        rows.append((*where, o.backend, str(o.solved), worst, labels, focal, o.cpu_seconds))
     return Table(
         title="Each case",
-        columns=("scene", "subset", "backend", "solved", "worst pair (deg)", "photos", "focal error", "CPU-s"),
+        columns=(
+            "scene",
+            "subset",
+            "gap (deg)",
+            "backend",
+            "solved",
+            "worst pair (deg)",
+            "photos",
+            "focal error",
+            "CPU-s",
+        ),
         rows=tuple(rows),
         note="photos: o right and ok, l right but low, w wrong and low, X wrong but ok, - not placed.",
+    )
+
+
+def calibration_table(outcomes: Sequence[Outcome]) -> Table:
+    """How often photos of a confidence are right, per backend. Only placed photos count."""
+    rows: list[tuple[Cell, ...]] = []
+    scores = []
+    for backend in BACKENDS:
+        placed = [
+            (c, float(right))
+            for o in outcomes
+            if o.backend == backend
+            for c, right, flag in zip(o.confidence, o.right, o.registered)
+            if flag
+        ]
+        for low, high in pairwise(CONFIDENCE_BINS):
+            found = [(c, right) for c, right in placed if low <= c < high]
+            if found:
+                rows.append((backend, f"{low:g} to {min(high, 1):g}", len(found), *map(mean, zip(*found))))
+        if placed:
+            scores.append(f"{backend} {mean((c - right) ** 2 for c, right in placed):.3f}")
+    return Table(
+        title="Confidence against truth",
+        columns=("backend", "confidence", "photos", "mean confidence", "share right"),
+        rows=tuple(rows),
+        note=f"Brier score (0 is perfect, 0.25 a coin): {', '.join(scores) or 'no photo was placed'}.",
     )
 
 

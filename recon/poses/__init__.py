@@ -5,6 +5,7 @@ from recon.events import EventSink, ignore
 from recon.poses.auto import AutoBackend
 from recon.poses.base import Backend, KnownCameras, PosesConfig
 from recon.poses.colmap import ColmapBackend
+from recon.poses.feedforward import FEED_FORWARD
 from recon.poses.known import KnownBackend
 from recon.poses.localize import localize
 from recon.poses.scene import make_scene
@@ -12,7 +13,8 @@ from recon.types import ImageSet, PoseResult
 
 __all__ = ["BACKENDS", "Backend", "KnownCameras", "PosesConfig", "estimate", "localize", "make_scene"]
 
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (AutoBackend(), ColmapBackend(), KnownBackend())}
+_ALL: tuple[Backend, ...] = (AutoBackend(), ColmapBackend(), KnownBackend(), *FEED_FORWARD)
+BACKENDS = {backend.name: backend for backend in _ALL}
 
 
 def estimate(

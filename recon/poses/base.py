@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from recon.events import EventSink, ignore
 from recon.types import Cameras, ImageSet, PoseResult
@@ -16,7 +16,10 @@ class PosesConfig:
     """How cameras are found."""
 
     backend: str = "auto"
-    """`auto` (learned features, escalating), `colmap` (pooled affine SIFT, no weights), or `known` (given poses)."""
+    """`auto` (learned features, escalating), `colmap` (pooled affine SIFT, no weights), `known` (given poses), or a
+    feed-forward model with its own package and weights: `da3`, `mapanything`, `vggt`."""
+    checkpoint: str = ""
+    """Weights of a feed-forward model: an id on the Hugging Face hub or a folder; empty: the backend's own choice."""
     max_side: int = 1024
     """Photos are matched at this longest side at most, in pixels."""
     seed: int = 0
@@ -25,6 +28,7 @@ class PosesConfig:
     """Wall time for one mapping job; a longer one counts as failed."""
 
 
+@runtime_checkable
 class Backend(Protocol):
     """One way to get cameras from photos. To add one: write a module with such a class, list it in `BACKENDS`."""
 

@@ -22,6 +22,9 @@ USUAL_FOCAL = 0.95
 FOCAL_PRICE = 0.03
 """Share of agreeing matches that an octave beyond that half is worth."""
 
+INSANE_PRICE = 0.3
+"""Share of agreeing matches that a possible focal length is worth over an impossible one."""
+
 
 def map_candidates(
     tracks: Tracks, images: ImageSet, starts: Sequence[Start], config: PosesConfig
@@ -64,12 +67,21 @@ def score(candidate: Solved) -> tuple[float, int]:
     longest = 2 * model.Ks[model.registered, :2, 2].max(axis=1)  # principal points are in the middle
     octaves = np.abs(np.log2(model.focal_px[model.registered] / (USUAL_FOCAL * longest)))
     price = FOCAL_PRICE * max(0.0, float(octaves.mean()) - 0.5) if len(octaves) else 0.0
+    price += 0.0 if has_sane_focals(model) else INSANE_PRICE
     return round(candidate.support.share - price, 3), len(model.observations)
 
 
 def has_sane_focals(model: Model) -> bool:
     """Whether every placed photo's focal length is possible."""
     return all(has_sane_focal(int(v), model) for v in np.flatnonzero(model.registered))
+
+
+def differ(a: Model, b: Model) -> bool:
+    """Whether two models place other photos, or see them through clearly other lenses."""
+    if not np.array_equal(a.registered, b.registered):
+        return True
+    ratio = np.abs(np.log(a.focal_px / b.focal_px))[a.registered]
+    return bool((ratio > 0.05).any())
 
 
 def _left_exif(candidate: Solved, images: ImageSet) -> bool:

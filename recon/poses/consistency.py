@@ -4,7 +4,7 @@ All arrays are numpy, in working pixels. A match is consistent when its Sampson 
 geometry is small and both rays meet in front of both cameras.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,14 @@ class Support:
     """Per verified pair, which of its inliers agree, [M] bool; all False when a photo of the pair is missing."""
     parallax_deg: dict[Pair, float]
     """Median angle between the rays of the agreeing matches; NaN where there are none."""
+    dense: dict[Pair, float] = field(default_factory=dict)
+    """Share of its pixels on which a pair's photos look into each other, for the pairs that were examined."""
+    ties: frozenset[tuple[Pair, Pair]] = frozenset()
+    """Examined pairs with a photo in common that see its surface equally deep."""
+    turns: frozenset[Pair] = frozenset()
+    """Pairs that a camera turning on the spot explains as well, where that was examined: they carry no depth."""
+    focal_uncertainty: float = float("nan")
+    """Relative standard deviation of the least certain focal length; NaN before it was examined."""
 
     @property
     def share(self) -> float:

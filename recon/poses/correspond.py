@@ -1,6 +1,6 @@
 """Matches between the photos of a set, with the learned features where they can run and SIFT where not."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from jaxtyping import Int
 from torch import Tensor
@@ -40,10 +40,22 @@ def match_nearest(aliked: AlikedMatcher, photos: Sequence[Tensor]) -> tuple[list
 
 
 def strengthen(
-    aliked: AlikedMatcher, features: Sequence[Features], matches: PairMatches, tell: Tell = lambda message: None
+    aliked: AlikedMatcher,
+    features: Sequence[Features],
+    matches: PairMatches,
+    tell: Tell = lambda message: None,
+    wanted: Collection[int] | None = None,
 ) -> PairMatches:
-    """LightGlue instead of nearest neighbours for the pairs that these left weak and that seem to overlap at all."""
-    weak = [pair for pair, found in matches.items() if len(found) < WEAK_PAIR]
+    """LightGlue instead of nearest neighbours for the pairs that these left weak and that seem to overlap at all.
+
+    Args:
+        wanted: only pairs with one of these photos; all pairs by default.
+    """
+    weak = [
+        pair
+        for pair, found in matches.items()
+        if len(found) < WEAK_PAIR and (wanted is None or set(pair) & set(wanted))
+    ]
     stronger = {}
     for done, (i, j) in enumerate(weak):
         tell(f"matching hard pairs, {done + 1} of {len(weak)}")

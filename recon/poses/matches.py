@@ -1,7 +1,7 @@
 """Matches between photos, the jobs that turn them into models, and the models that come back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +106,21 @@ def join_tracks(a: Tracks, b: Tracks) -> Tracks:
         for i, j in sorted({*a.matches, *b.matches})
     }
     return Tracks(keypoints, matches, a.scale)
+
+
+def without_pairs(tracks: Tracks, pairs: Sequence[Pair]) -> Tracks:
+    """The same keypoints, as if the given pairs had no matches."""
+    return replace(tracks, matches={p: m[:0] if p in pairs else m for p, m in tracks.matches.items()})
+
+
+def without_photos(model: Model, out: NDArray) -> Model:
+    """The model without the photos flagged in `out` [V], and without points that fewer than two others see."""
+    kept = model.observations[~out[model.observations[:, 1]]]
+    seen = np.bincount(kept[:, 0], minlength=len(model.xyz)) >= 2
+    kept = kept[seen[kept[:, 0]]]
+    kept = np.column_stack([(np.cumsum(seen) - 1)[kept[:, 0]], kept[:, 1:]])
+    poses, Ks = (np.where(out[:, None, None], np.nan, part) for part in (model.cam_from_world, model.Ks))
+    return Model(poses, Ks, model.xyz[seen], model.error_px[seen], kept)
 
 
 def run_mapping(

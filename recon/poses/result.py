@@ -9,9 +9,20 @@ from numpy.typing import NDArray
 
 from recon.errors import PoseError
 from recon.poses.consistency import Support, measure_support
-from recon.poses.diagnose import Verdict, describe_pairs, focal_warning, judge, why_unregistered
+from recon.poses.diagnose import (
+    Verdict,
+    describe_pairs,
+    focal_warning,
+    is_supported,
+    judge,
+    set_warning,
+    why_cut,
+    why_unregistered,
+)
 from recon.poses.gauge import normalise
-from recon.poses.matches import Model, Tracks, Verified
+from recon.poses.matches import Model, Tracks, Verified, without_photos
+from recon.poses.verify import examine
+from recon.poses.view_graph import loose
 from recon.sfm.database import FALLBACK_FOCAL
 from recon.types import Cameras, ImageSet, PairDiagnostics, PointCloud, PoseResult, PoseStatus
 
@@ -38,10 +49,15 @@ def solved(model: Model, tracks: Tracks, verified: Verified) -> Solved:
 
 
 def assemble(images: ImageSet, best: Solved, backend: str) -> PoseResult:
-    """Label, colour and place the model in the frame of `recon.poses.gauge`."""
+    """Label, colour and place the model in the frame of `recon.poses.gauge`.
+
+    Photos that nothing sound ties to the largest group are left out: their poses relative to it would be invented.
+    """
     scale = best.tracks.scale
+    whole = best if best.support.dense else examined(images, best)
+    best, cut = cut_loose(whole, images.names)
     pairs = _pairs(images, best.tracks, best.verified, best)
-    verdicts = [judge(v, images.names, best.model, best.support, pairs) for v in range(len(images))]
+    verdicts = [cut.get(v) or judge(v, images.names, best.model, best.support, pairs) for v in range(len(images))]
     model = _in_gauge(best.model)
     n_observations, errors = _per_photo(model, best.tracks)
     return PoseResult(
@@ -52,10 +68,34 @@ def assemble(images: ImageSet, best: Solved, backend: str) -> PoseResult:
         n_observations=torch.from_numpy(n_observations),
         reprojection_error_px=torch.from_numpy(errors / scale).float(),
         pairs=tuple(pairs),
-        warnings=tuple(_warnings(images, model, verdicts, scale)),
+        warnings=tuple(_warnings(images, best, verdicts, pairs)),
         backend=backend,
-        extras={"consistency": best.support.share},
+        extras={"consistency": best.support.share, "focal_uncertainty": best.support.focal_uncertainty},
     )
+
+
+def examined(images: ImageSet, candidate: Solved) -> Solved:
+    """With the dense look at its photos."""
+    return replace(
+        candidate, support=examine(images, candidate.model, candidate.tracks, candidate.verified, candidate.support)
+    )
+
+
+def count_supported(candidate: Solved) -> int:
+    """Photos that would be labelled `ok`."""
+    return sum(is_supported(v, candidate.model, candidate.support) for v in range(len(candidate.model.Ks)))
+
+
+def cut_loose(whole: Solved, names: tuple[str, ...]) -> tuple[Solved, dict[int, Verdict]]:
+    """The model without its loose photos, and for each of these why it was left out."""
+    model, support = whole.model, whole.support
+    loose_photos = loose(support, model.registered)
+    if not loose_photos:
+        return whole, {}
+    cut = {v: Verdict(PoseStatus.UNREGISTERED, why_cut(v, names, support, model.registered), 0.0) for v in loose_photos}
+    out = np.isin(np.arange(len(model.Ks)), sorted(loose_photos))
+    consistent = {pair: flags & ~out[list(pair)].any() for pair, flags in support.consistent.items()}
+    return replace(whole, model=without_photos(model, out), support=replace(support, consistent=consistent)), cut
 
 
 def assemble_known(images: ImageSet, cameras: Cameras, model: Model, tracks: Tracks, verified: Verified) -> PoseResult:
@@ -92,10 +132,9 @@ def give_up(images: ImageSet, tracks: Tracks, verified: Verified) -> PoseError:
 def _pairs(images: ImageSet, tracks: Tracks, verified: Verified, best: Solved | None) -> list[PairDiagnostics]:
     sizes = work_sizes(images, tracks.scale)
     exif = images.focal_px.numpy() * tracks.scale
-    focal_px = np.where(np.isfinite(exif), exif, FALLBACK_FOCAL * sizes.max(axis=1))
+    focal_px = exif if np.isfinite(exif).all() else None
     if best is None:
         return describe_pairs(tracks, verified, None, None, focal_px, sizes)
-    focal_px = np.where(np.isfinite(best.model.focal_px), best.model.focal_px, focal_px)
     return describe_pairs(tracks, verified, best.model, best.support, focal_px, sizes)
 
 
@@ -172,9 +211,11 @@ def _per_photo(model: Model, tracks: Tracks) -> tuple[NDArray, NDArray]:
     return n, errors
 
 
-def _warnings(images: ImageSet, model: Model, verdicts: list[Verdict], scale: NDArray) -> list[str]:
-    """One sentence per photo that is missing or doubtful, and one per doubtful focal length."""
-    warnings = []
+def _warnings(images: ImageSet, best: Solved, verdicts: list[Verdict], pairs: list[PairDiagnostics]) -> list[str]:
+    """What is doubtful of the whole set, of each photo, and of each focal length, one sentence each."""
+    model, scale = best.model, best.tracks.scale
+    whole = set_warning(pairs, best.support)
+    warnings = [whole] if whole else []
     for name, verdict in zip(images.names, verdicts):
         if verdict.status is PoseStatus.UNREGISTERED:
             warnings.append(f"{name} was left out: {verdict.reason}.")
@@ -184,6 +225,6 @@ def _warnings(images: ImageSet, model: Model, verdicts: list[Verdict], scale: ND
         rows = np.flatnonzero((images.camera_ids == group).numpy() & model.registered)
         if len(rows) and not torch.isfinite(images.focal_px[rows[0]]):
             longest = max(images.images[rows[0]].shape[:2]) * scale[rows[0]]
-            sentence = focal_warning(float(model.focal_px[rows[0]]), longest)
+            sentence = focal_warning(float(model.focal_px[rows[0]]), longest, best.support.focal_uncertainty)
             warnings.extend([sentence] if sentence else [])
     return warnings

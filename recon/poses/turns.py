@@ -97,9 +97,9 @@ class _Search:
             fresh = [v]
 
     def join_glued(self) -> None:
-        """One pass of LightGlue over what is left, on the strongest features at full size."""
+        """One pass of LightGlue over what is left, on the strongest features of the small photos."""
         for v in list(self.waiting):
-            anchors = [self.full(u, self.turns[u]).strongest(GLUE_FEATURES) for u in self.group[-MAX_ANCHORS:]]
+            anchors = [self.small(u, self.turns[u]).strongest(GLUE_FEATURES) for u in self.group[-MAX_ANCHORS:]]
             upright = self._glued(v, 0, anchors)
             counts = [upright] if upright >= GLUED else [upright, *(self._glued(v, k, anchors) for k in (1, 2, 3))]
             k = counts.index(max(counts))
@@ -107,7 +107,7 @@ class _Search:
                 self._join(v, k)
 
     def _glued(self, v: int, turns: int, anchors: list[Features]) -> int:
-        features = self.full(v, turns).strongest(GLUE_FEATURES)
+        features = self.small(v, turns).strongest(GLUE_FEATURES)
         return sum(len(self.matcher.match(features, anchor)) for anchor in anchors)
 
     def _join(self, v: int, turns: int) -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 
-from recon.sfm import absolute, extraction, mapping, triangulation
+from recon.sfm import absolute, extraction, mapping, refine, triangulation
 from recon.sfm.packing import save_arrays
 
 JOBS = {
     "extract": extraction.extract,
     "map": mapping.map_photos,
     "triangulate": triangulation.triangulate,
+    "refine": refine.refine,
     "locate": absolute.locate,
 }
 

@@ -26,10 +26,13 @@ def fill(
     """Planes everywhere from those with confidence; 0 marks pixels to be filled.
 
     Args:
-        planes: inverse depth and slopes.
+        planes: inverse depth and slopes; what is not finite (cameras that nearly coincide make such) is filled, too.
         confidence: weight of each pixel's plane in [0, 1].
         guide: the photo in grey levels 0 to 255; values may differ across its edges.
     """
+    finite = planes.isfinite().all(dim=-1)
+    planes = torch.where(finite[..., None], planes, torch.zeros_like(planes))
+    confidence = torch.where(finite, confidence, torch.zeros_like(confidence))
     if not bool((confidence > 0).any()):
         return planes
     confidence = _as_source(planes[..., 0], confidence)

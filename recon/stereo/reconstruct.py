@@ -258,6 +258,7 @@ def _completed(
     sure pixels close by: the two thresholds of Canny.
     """
     planes = smoothed(planes, sure, grey, _SMOOTHING_PX * step)
+    sure = torch.where(planes.isfinite().all(dim=-1), sure, torch.zeros_like(sure))
     filled = fill(planes, sure, grey)
     distance = _distance_px(sure > 0)
     continues = (agreed.count > 0) & ((filled[..., 0] - planes[..., 0]).abs() < step) & (distance < _REACH_PX)

@@ -12,7 +12,7 @@ import torch
 from pose_scenes import DEMO, NAMES, door_truth
 
 from recon.benchmark import poses as bench
-from recon.benchmark.pose_subsets import choose, committed_path, even, near, read_subsets, wide
+from recon.benchmark.pose_subsets import choose, committed_path, even, near, read_subsets, wide, widest_gap_deg
 from recon.errors import InputError
 from recon.metrics import pose_errors
 from recon.types import Cameras, PointCloud, PoseResult, PoseStatus
@@ -102,3 +102,10 @@ def test_without_data_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_p
         bench.data_root()
     with pytest.raises(InputError, match="none of the benchmark's scenes"):
         bench.find_cases(tmp_path, quick=True)
+
+
+def test_the_widest_gap_is_what_any_chain_of_photos_must_bridge():
+    directions = np.array([0.0, 10, 15, 70, 75])
+    angles = np.abs(directions[:, None] - directions)
+    assert widest_gap_deg(angles) == pytest.approx(55.0)
+    assert widest_gap_deg(np.zeros((3, 3))) == pytest.approx(0.0, abs=1e-6)

@@ -1,3 +1,5 @@
+import math
+
 import torch
 from stereo_scenes import plane_scene
 
@@ -140,6 +142,15 @@ def test_fill_stops_at_edges_of_the_photo():
     filled = fill(planes, confidence, guide)[..., 0]
     assert float((filled[:, 30:46] - 0.2).abs().max()) < 0.02
     assert float((filled[:, 50:66] - 0.4).abs().max()) < 0.04
+
+
+def test_fill_covers_what_is_not_finite():
+    planes, confidence, guide = torch.full((20, 30, 3), 0.2), torch.ones(20, 30), torch.zeros(20, 30)
+    planes[..., 1:] = 0.0
+    planes[5, 5:9] = math.nan
+    filled = fill(planes, confidence, guide)[..., 0]
+    assert float((filled - 0.2).abs().max()) < 1e-3
+    assert torch.equal(fill(torch.full_like(planes, math.nan), confidence, guide), torch.zeros_like(planes))
 
 
 def test_fill_without_any_match_changes_nothing():
