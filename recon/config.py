@@ -23,7 +23,7 @@ import yaml
 
 from recon.data import ImagesConfig
 from recon.errors import InputError
-from recon.optimize import TrainConfig
+from recon.optimize import PlacingConfig, TrainConfig
 from recon.poses import PosesConfig
 from recon.report import ReportConfig
 from recon.stereo import StereoConfig
@@ -68,6 +68,7 @@ class RunConfig:
     images: ImagesConfig = field(default_factory=ImagesConfig)
     poses: PosesConfig = field(default_factory=PosesConfig)
     dense: StereoConfig = field(default_factory=StereoConfig)
+    placing: PlacingConfig = field(default_factory=PlacingConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     video: VideoConfig = field(default_factory=VideoConfig)
     report: ReportConfig = field(default_factory=ReportConfig)

@@ -25,6 +25,7 @@ STAGE_TITLES = {
     "images": "Reading the photos",
     "poses": "Placing the photos",
     "dense": "Measuring depth",
+    "placing": "Doubtful photos",
     "train": "Training the splats",
     "evaluate": "Checking the result",
     "export": "Writing the files",

@@ -51,6 +51,7 @@ def execute(options: Any, console: Console) -> Result:
         *_guarded(_native, "native library"),
         *_guarded(_rasterizer, "rasterizer"),
         *_guarded(_weights, "weights"),
+        *_guarded(_feed_forward, "pose models"),
         *_guarded(_ffmpeg, "ffmpeg"),
         *_guarded(_presets, "presets"),
         *_guarded(_disk, "disk"),
@@ -151,10 +152,12 @@ def _rasterizer() -> list[Check]:
 def _weights() -> list[Check]:
     from recon.assets import weight_folders
     from recon.poses import BACKENDS
+    from recon.poses.feedforward import FEED_FORWARD
 
     checks = []
+    optional = [backend.name for backend in FEED_FORWARD]
     for name, backend in sorted(BACKENDS.items()):
-        if name == "known":  # needs nothing
+        if name == "known" or name in optional:  # needs nothing, or has lines of its own
             continue
         ready, why = backend.available()
         checks.append(Check(f"poses: {name}", "ok" if ready else "note", "ready" if ready else why))
@@ -164,6 +167,31 @@ def _weights() -> list[Check]:
     advice = "" if found else "Held-out photos are then measured without LPIPS. Set RECON_WEIGHTS to a folder with it."
     checks.append(Check("LPIPS weights", "ok" if found else "note", str(found[0]) if found else "not found", advice))
     return checks
+
+
+def _feed_forward() -> list[Check]:
+    """The optional pose models: package, and which of their weights are on the disk. Nothing is downloaded."""
+    from recon.assets import cached_checkpoint
+    from recon.poses.feedforward import FEED_FORWARD
+
+    checks = []
+    for backend in FEED_FORWARD:
+        installed, why = backend.available()
+        here = [str(checkpoint) for checkpoint in backend.checkpoints if cached_checkpoint(checkpoint)]
+        weights = f"weights here: {'; '.join(here)}" if here else "no weights here"
+        if not installed:
+            found = f"optional, {why}" + (f"; {weights}" if here else "")
+            checks.append(Check(f"poses: {backend.name}", "ok", found))
+            continue
+        first = backend.checkpoints[0]
+        offer = "" if here else f"--allow-download fetches {first}" if backend.has_default else _named(backend)
+        checks.append(Check(f"poses: {backend.name}", "ok" if here else "note", f"installed, {weights}", offer))
+    return checks
+
+
+def _named(backend: Any) -> str:
+    """How to ask for weights that are not for everybody."""
+    return "Name the weights: " + "; ".join(f"--set poses.checkpoint={known}" for known in backend.checkpoints)
 
 
 def _ffmpeg() -> list[Check]:

@@ -12,6 +12,7 @@ from recon.cli.compiling import announce_compiling
 from recon.cli.console import Console, Result
 from recon.cli.options import Eval
 from recon.cli.progress import progress_sink
+from recon.data.masks import is_folder
 from recon.errors import InputError
 from recon.pipeline import open_finished
 from recon.pipeline.core import Run
@@ -46,7 +47,8 @@ def _queries(run: Run, extra: Path | None) -> ImageSet:
                 "with recon run --holdout 1, or give other photos of the scene with --images."
             )
         return photos.held_out
-    found = data.load_images(extra, replace(run.config.images, masks=None, min_photos=1))
+    masks = None if is_folder(run.config.images.masks) else run.config.images.masks  # the folder is the run's photos'
+    found = data.load_images(extra, replace(run.config.images, masks=masks, min_photos=1))
     used = set(photos.used.names)
     new = [i for i, name in enumerate(found.names) if name not in used]
     if not new:

@@ -83,10 +83,15 @@ class Photos:
     out: Annotated[Path | None, unset("DIR", "a folder `recon` inside the photo folder")] = None
     """Folder for the results. If it holds an unfinished run of these photos, that run is continued."""
     poses: Annotated[str, arg(metavar="BACKEND|FILE")] = "auto"
-    """How cameras are found: auto (learned features), colmap (SIFT only), or where known ones are (transforms.json,
-    cameras.json, a COLMAP model, poses_bounds.npy, a folder of pos_XXX.txt)."""
-    masks: Annotated[Path | None, unset("DIR", "none")] = None
-    """Folder with a mask for each photo, under the photo's name; white is the object."""
+    """How cameras are found: auto (learned features), colmap (SIFT only), a network with its own package and weights
+    (da3, mapanything, vggt; see recon doctor), or where known ones are (transforms.json, cameras.json, a COLMAP model,
+    poses_bounds.npy, a folder of pos_XXX.txt)."""
+    allow_download: bool = False
+    """Agree to the licence of the weights that --poses asks for, and to their download if they are not here
+    (RECON_ALLOW_DOWNLOAD=1 says the same)."""
+    masks: Annotated[Path | None, unset("DIR|auto|none", "alpha channels, if any")] = None
+    """Folder with a mask for each photo, under the photo's name, white on the object; auto: find the object of photos
+    without alpha channel (a network that ships); none: ignore alpha channels."""
     holdout: Annotated[int, arg(metavar="N")] = 0
     """So many photos are kept out of everything, and used only to measure the result."""
 
@@ -220,7 +225,7 @@ class Doctor(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Bench(Command):
-    """Run a benchmark and print its table."""
+    """Run a benchmark and print its table; `recon bench run`, `score` and `gate` (each with --help) compare methods."""
 
     module: ClassVar[str] = "bench_command"
     name: Positional[Annotated[str, arg(metavar="NAME")]] = "list"
@@ -236,7 +241,21 @@ class Bench(Command):
     common: OmitArgPrefixes[Common] = field(default_factory=Common)
 
 
-COMMANDS = (Run, Poses, Train, Render, Export, View, Eval, Doctor, Bench)
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Command):
+    """The benchmarks' data sets: where to get them, whether a folder is complete; `dataset render` makes scenes."""
+
+    module: ClassVar[str] = "dataset"
+    action: Positional[Literal["list", "check"]] = "list"
+    """list: where each comes from, its licence and splits; check: compare a folder with what a protocol needs."""
+    folder: Positional[Annotated[Path | None, unset("DIR", "needed by check")]] = None
+    """Folder that holds the scenes' folders."""
+    set: Annotated[str | None, unset("NAME", "all, or the one that the folder looks like")] = None
+    """Which data set; with list, how to get it."""
+    common: OmitArgPrefixes[Common] = field(default_factory=Common)
+
+
+COMMANDS = (Run, Poses, Train, Render, Export, View, Eval, Doctor, Bench, Dataset)
 
 
 def parse(argv: Sequence[str]) -> Command:
@@ -244,6 +263,14 @@ def parse(argv: Sequence[str]) -> Command:
     if list(argv) in (["--version"], ["-V"]):
         sys.stdout.write(f"recon {__version__}\n")
         sys.exit(0)
+    if list(argv[:1]) == ["bench"] and list(argv[1:2]) in (["run"], ["score"], ["gate"]):
+        from recon.cli.bench_options import parse_bench  # which leans on this module
+
+        return parse_bench(argv[1:])
+    if list(argv[:2]) == ["dataset", "render"]:
+        from recon.cli.dataset_options import parse_render
+
+        return parse_render(argv[2:])
     return tyro.extras.subcommand_cli_from_dict(
         {command.__name__.lower(): command for command in COMMANDS},
         prog="recon",

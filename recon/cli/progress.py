@@ -15,9 +15,11 @@ TITLES = {
     "images": "Reading photos",
     "poses": "Finding cameras",
     "dense": "Dense points",
+    "placing": "Doubtful photos",
     "train": "Training splats",
     "evaluate": "Measuring",
     "export": "Writing results",
+    "generate": "Rendering scenes",
 }
 PLAIN_INTERVAL_SECONDS = 10.0
 

@@ -1,5 +1,6 @@
 """`recon run`, `recon poses` and `recon train`: bring a run folder up to date."""
 
+import os
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Any
 
 from recon import config as configuration
 from recon import events, pipeline
+from recon.assets import CONSENT
 from recon.cli.allocator import keep_memory
 from recon.cli.compiling import announce_compiling
 from recon.cli.console import Console, Result
 from recon.cli.options import Command, Live, Photos, Poses, Run, Settings, Train
 from recon.cli.progress import progress_sink
 from recon.config import RunConfig
+from recon.data.masks import is_folder
 from recon.errors import InputError
 from recon.pipeline import RunResult
 from recon.pipeline.summary import thousands
@@ -34,6 +37,8 @@ def execute(options: Command, console: Console) -> Result:
 def photos_config(options: Run | Poses) -> RunConfig:
     """The configuration of a run that starts from photos: preset, file, options, in this order."""
     photos = options.photos
+    if photos.allow_download:
+        os.environ[CONSENT] = "1"
     images_dir = photos.images.expanduser().absolute()
     out_dir = (photos.out.expanduser() if photos.out else images_dir / "recon").absolute()
     base = RunConfig(images_dir=images_dir, out_dir=out_dir)
@@ -62,7 +67,8 @@ def _with_photos(config: RunConfig, photos: Photos) -> RunConfig:
     if photos.holdout:
         config = replace(config, holdout=photos.holdout)
     if photos.masks is not None:
-        config = replace(config, images=replace(config.images, masks=photos.masks.expanduser().absolute()))
+        masks = photos.masks.expanduser().absolute() if is_folder(photos.masks) else photos.masks
+        config = replace(config, images=replace(config.images, masks=masks))
     if photos.poses == "auto":
         return config
     if photos.poses in BACKENDS:

@@ -1,9 +1,9 @@
-"""What is refined per photo beside the splats: an SE(3) increment of its pose and an affine colour."""
+"""What is refined beside the splats: SE(3) increments of the poses, a colour per photo, a focal length per lens."""
 
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from recon.geometry.se3 import exp_se3
@@ -17,6 +17,15 @@ class CameraParameters:
     Translations are optimised in units of the scene depth, so that one rate serves scenes of any scale. Increments and
     exposures are used with their mean over the photos removed: neither a drift of the whole scene nor a common
     brightness is the cameras' to learn.
+
+    A camera moves by the share of its increment that is left to doubt, 1 - confidence: given cameras stay, and so,
+    nearly, do those that hundreds of matches hold. Photometry, with splats that bend along, is the worse judge of them.
+
+    Photos of one lens share the logarithm of a factor on their focal length. Rasterizers give no gradient to
+    intrinsics, but a focal length times s is the same picture as the first two rows of `cam_from_world` times s: with
+    x' = s x, y' = s y the mean falls on f x'/z, and the Jacobian of the projection (Zwicker et al. 2002, eq. 29) at
+    (x', y', z) times the scaled rotation is the Jacobian for s f at (x, y, z) times the rotation. So the factor goes,
+    exactly, into the matrix that does have a gradient.
     """
 
     def __init__(self, cameras: Cameras, rates: RateConfig, depth_unit: float) -> None:
@@ -28,19 +37,30 @@ class CameraParameters:
         self.rotations, self.translations, self.log_gains, self.biases = (
             zeros[k].clone().requires_grad_(True) for k in range(4)
         )
+        self.freedom = (1 - cameras.confidence).clamp(0, 1)
+        self.lenses = lens_groups(cameras)
+        self.lens_freedom = torch.stack([self.freedom[self.lenses == g].mean() for g in self.lenses.unique()])
+        self.log_focals = zeros.new_zeros(int(self.lenses.max()) + 1).requires_grad_(True)
         self.poses = torch.optim.Adam(
             [
                 {"params": [self.rotations], "lr": rates.pose_rotation},
                 {"params": [self.translations], "lr": rates.pose_translation},
+                {"params": [self.log_focals], "lr": rates.focal},
             ],
             eps=1e-15,
         )
         self.exposure = torch.optim.Adam([self.log_gains, self.biases], lr=rates.exposure, eps=1e-15)
 
+    def viewmat(self, index: int) -> Float[Tensor, "4 4"]:
+        """What a rasterizer takes for photo `index` together with the lens as given: pose and focal factor in one."""
+        factor = (self.log_focals * self.lens_freedom)[self.lenses[index]].exp()
+        one = torch.ones_like(factor)
+        return torch.stack([factor, factor, one, one])[:, None] * self.cam_from_world(index)
+
     def cam_from_world(self, index: int) -> Float[Tensor, "4 4"]:
         """The present pose of photo `index`."""
         increment = torch.cat([self.translations[index] * self.depth_unit, self.rotations[index]])
-        return exp_se3(increment) @ self.base.cam_from_world[index]
+        return exp_se3(increment * self.freedom[index]) @ self.base.cam_from_world[index]
 
     def expose(self, rgb: Float[Tensor, "H W 3"], index: int) -> Float[Tensor, "H W 3"]:
         """The colours as photo `index` would have recorded them."""
@@ -48,11 +68,10 @@ class CameraParameters:
         return rgb * gain + (self.biases[index] - self.biases.mean(0))
 
     def step(self, fraction: float, poses: bool, exposure: bool) -> None:
-        """Adam steps at `fraction` of the training; the pose rates fall to a hundredth."""
+        """Adam steps at `fraction` of the training; the rates of poses and focal lengths fall to a hundredth."""
         decay = 0.01**fraction
-        for group, rate in zip(
-            self.poses.param_groups, (self.rates.pose_rotation, self.rates.pose_translation), strict=True
-        ):
+        rates = (self.rates.pose_rotation, self.rates.pose_translation, self.rates.focal)
+        for group, rate in zip(self.poses.param_groups, rates, strict=True):
             group["lr"] = rate * decay
         if poses:
             self.poses.step()
@@ -63,11 +82,14 @@ class CameraParameters:
 
     @torch.no_grad()
     def cameras(self) -> Cameras:
-        """All cameras with their refined poses."""
-        return replace(self.base, cam_from_world=torch.stack([self.cam_from_world(i) for i in range(len(self.base))]))
+        """All cameras with their refined poses and focal lengths."""
+        Ks = self.base.Ks.clone()
+        Ks[:, :2, :2] *= (self.log_focals * self.lens_freedom).exp()[self.lenses, None, None]
+        poses = torch.stack([self.cam_from_world(i) for i in range(len(self.base))])
+        return replace(self.base, cam_from_world=poses, Ks=Ks)
 
     def state_dict(self) -> dict[str, object]:
-        names = ("rotations", "translations", "log_gains", "biases")
+        names = ("rotations", "translations", "log_gains", "biases", "log_focals")
         return {
             **{name: getattr(self, name).detach() for name in names},
             "poses": self.poses.state_dict(),
@@ -76,7 +98,25 @@ class CameraParameters:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict) -> None:
-        for name in ("rotations", "translations", "log_gains", "biases"):
+        for name in ("rotations", "translations", "log_gains", "biases", "log_focals"):
             getattr(self, name).copy_(state[name])
         self.poses.load_state_dict(state["poses"])
         self.exposure.load_state_dict(state["exposure"])
+
+
+def lens_groups(cameras: Cameras) -> Int[Tensor, " V"]:
+    """Per camera, the number of its lens: cameras of one size and focal length (to a tenth of a percent) share one."""
+    groups: list[int] = []
+    firsts: list[int] = []
+    for v in range(len(cameras)):
+        same = (g for g, first in enumerate(firsts) if _one_lens(cameras, v, first))
+        group = next(same, len(firsts))
+        if group == len(firsts):
+            firsts.append(v)
+        groups.append(group)
+    return torch.tensor(groups, device=cameras.Ks.device)
+
+
+def _one_lens(cameras: Cameras, a: int, b: int) -> bool:
+    same_size = bool(cameras.width[a] == cameras.width[b]) and bool(cameras.height[a] == cameras.height[b])
+    return same_size and abs(float(cameras.Ks[a, 0, 0] / cameras.Ks[b, 0, 0]) - 1) < 1e-3

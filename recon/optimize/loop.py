@@ -35,7 +35,7 @@ LEVELS = (0.25, 0.35, 0.5, 0.7, 1.0)
 class TrainResult:
     splats: Splats
     cameras: Cameras
-    """With refined poses; sizes and intrinsics as given."""
+    """With refined poses and focal lengths; sizes and principal points as given."""
     history: list[dict[str, float]]
     """Readings every `publish_every` steps: step, loss, psnr (training views), gaussians, seconds."""
     account: dict[str, Any]
@@ -149,7 +149,7 @@ class Trainer:
         if self.config.random_background:
             background = torch.rand(3, generator=self.generator).to(self.device)
         width, height = target.size
-        pose = self.cameras.cam_from_world(index) if self.config.refine_poses else None
+        pose = self.cameras.viewmat(index) if self.config.refine_poses else None
         image, alpha, meta = self.rasterizer(
             splats.means,
             splats.quats,

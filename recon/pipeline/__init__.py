@@ -19,6 +19,7 @@ from recon.pipeline import summary
 from recon.pipeline.core import Run, Stage, logging_to
 from recon.pipeline.evaluate import EvaluateStage
 from recon.pipeline.export import ExportStage
+from recon.pipeline.placing import PlacingStage
 from recon.pipeline.stages import DenseStage, ImagesStage, PosesStage, TrainStage, ensure_published
 from recon.render import select_rasterizer
 from recon.runfolder import RunFolder
@@ -31,6 +32,7 @@ STAGES: tuple[Stage, ...] = (
     ImagesStage(),
     PosesStage(),
     DenseStage(),
+    PlacingStage(),
     TrainStage(),
     EvaluateStage(),
     ExportStage(),

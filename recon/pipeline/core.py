@@ -39,6 +39,7 @@ class Stage(Protocol):
 
     name: str
     description: str
+    # A stage that corrects what earlier ones made also has `revises`, their names; its value maps names to new values.
 
     def settings(self, run: "Run") -> Any:
         """The part of the configuration, and whatever else beside the stages before, that the result depends on."""
@@ -72,7 +73,13 @@ class Run:
         return select_rasterizer(self.config.device)
 
     def value(self, name: str) -> Any:
-        """The result of a stage that is done; read from the folder when this pass did not compute it."""
+        """The result of a stage that is done, as later stages that are done revised it; read from the folder when
+        this pass did not compute it."""
+        for later in self.stages.values():
+            if name in getattr(later, "revises", ()) and later.name in self.records:
+                revised = self.value(later.name)
+                if name in revised:
+                    return revised[name]
         if name not in self._values:
             self._values[name] = self.stages[name].load(self)
         return self._values[name]

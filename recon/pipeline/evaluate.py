@@ -23,7 +23,7 @@ from recon.metrics import lpips, psnr, ssim
 from recon.optimize import align_camera
 from recon.pipeline.core import Outcome, Run
 from recon.pipeline.pictures import render_view, save_depth, save_rgb
-from recon.pipeline.stages import Photos, Trained, dense_scene
+from recon.pipeline.stages import Photos, Trained, dense_scene, posed_scene
 from recon.poses import localize, make_scene
 from recon.types import Cameras, ImageSet, PointCloud, PosedScene, PoseResult, PoseStatus, Rendering
 
@@ -93,11 +93,27 @@ def score(run: Run, queries: ImageSet) -> tuple[list[Scored], dict[str, str]]:
         run.emit(Progress("evaluate", i, len(scene), f"measuring {name}"))
         camera = scene.cameras[i]
         if not given:
+            camera = with_refined_lens(camera, posed_scene(run).cameras, trained.cameras)
             camera = align_camera(trained.splats, truth, camera, run.rasterizer)
         rendering = render_view(trained.splats, camera, run.rasterizer)
         scored.append(Scored(name, truth, rendering, camera, _scores(run, rendering.rgb, truth)))
     unplaced = {name: placed.reasons[v] for v, name in enumerate(queries.names) if not placed.cameras.registered[v]}
     return scored, unplaced
+
+
+def with_refined_lens(camera: Cameras, before: Cameras, after: Cameras) -> Cameras:
+    """A held-out camera (V = 1) with the focal length to which training moved that of its lens, if any photo shares it.
+
+    Args:
+        before, after: the training cameras as they were given to training, and refined.
+    """
+    shares = (before.width == camera.width) & (before.height == camera.height)
+    shares &= (before.Ks[:, 0, 0] / camera.Ks[:, 0, 0] - 1).abs() < 1e-3
+    if not bool(shares.any()):
+        return camera
+    Ks = camera.Ks.clone()
+    Ks[:, :2, :2] *= (after.Ks[:, 0, 0] / before.Ks[:, 0, 0])[shares].median()
+    return replace(camera, Ks=Ks)
 
 
 def place(run: Run, queries: ImageSet) -> PoseResult:

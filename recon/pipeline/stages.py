@@ -244,10 +244,12 @@ def publish(run: Run, cameras: Cameras, points: PointCloud) -> tuple[Path, ...]:
 
 
 def place_back(placed: Cameras, everyone: Cameras) -> Cameras:
-    """`everyone` with the poses of its registered cameras replaced by `placed`, in order."""
-    cam_from_world = everyone.cam_from_world.clone()
+    """`everyone` with the poses and focal lengths of its registered cameras replaced by those of `placed`, in order."""
+    cam_from_world, Ks = everyone.cam_from_world.clone(), everyone.Ks.clone()
     cam_from_world[everyone.registered] = placed.cam_from_world.to(cam_from_world)
-    return replace(everyone, cam_from_world=cam_from_world)
+    before = everyone[everyone.registered].resized(placed.width, placed.height)
+    Ks[everyone.registered, :2, :2] *= (placed.Ks[:, 0, 0] / before.Ks[:, 0, 0]).to(Ks)[:, None, None]
+    return replace(everyone, cam_from_world=cam_from_world, Ks=Ks)
 
 
 def ensure_published(run: Run) -> None:

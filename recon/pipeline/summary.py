@@ -27,6 +27,7 @@ def metrics(run: Run) -> dict[str, Any]:
         "photos": _photos(run),
         "sparse_points": details.get("poses", {}).get("sparse_points"),
         "points": details.get("dense", {}).get("points"),
+        "placing": details.get("placing", {}).get("photos", []),
         "gaussians": train.get("gaussians"),
         "training": {key: train[key] for key in ("steps", "account", "history") if key in train},
         "stages": {name: _cost(record) for name, record in run.records.items()},
@@ -43,9 +44,12 @@ def metrics(run: Run) -> dict[str, Any]:
 
 
 def photo_rows(run: Run) -> dict[str, dict[str, Any]]:
-    """What is known about each photo's camera, by name."""
-    record = run.records.get("poses")
-    return {row["name"]: row for row in record.details["photos"]} if record else {}
+    """What is known about each photo's camera, by name, after the last stage that changed it."""
+    if "poses" not in run.records:
+        return {}
+    rows = {row["name"]: row for row in run.records["poses"].details["photos"]}
+    later = run.records["placing"].details["cameras"] if "placing" in run.records else []
+    return rows | {row["name"]: row for row in later}
 
 
 def _photos(run: Run) -> dict[str, Any]:
@@ -56,7 +60,7 @@ def _photos(run: Run) -> dict[str, Any]:
         held = photo["name"] in images["held_out"]
         listed.append(photo | ({"status": "held out"} if held else rows.get(photo["name"], {})))
     n_held = len(images.get("held_out", []))
-    placed = run.records["poses"].details["placed"] if "poses" in run.records else None
+    placed = sum(row["status"] != "unregistered" for row in rows.values()) if rows else None
     return {"found": len(listed), "used": len(listed) - n_held, "held_out": n_held, "placed": placed, "list": listed}
 
 

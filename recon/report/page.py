@@ -20,6 +20,7 @@ STAGE_TITLES = {
     "images": "Reading photos",
     "poses": "Finding cameras",
     "dense": "Dense points",
+    "placing": "Looking again at doubtful photos",
     "train": "Training splats",
     "evaluate": "Measuring",
     "export": "Video and report",

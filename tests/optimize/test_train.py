@@ -54,7 +54,7 @@ def test_wrong_poses_are_pulled_towards_the_truth() -> None:
     true = arc_cameras(3)
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(3, 6, generator=generator) * torch.tensor([0.02] * 3 + [0.006] * 3)
-    wrong = replace(true, cam_from_world=exp_se3(noise) @ true.cam_from_world)
+    wrong = replace(true, cam_from_world=exp_se3(noise) @ true.cam_from_world, confidence=torch.zeros(3))
     posed, _, _ = scene(poses=wrong)
     config = replace(SMALL, steps=240, refine_exposure=False, loss=replace(SMALL.loss, depth=0.0))
     config = replace(config, rates=replace(config.rates, pose_rotation=1e-3, pose_translation=1e-3))

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from recon import config as configuration
+from recon.cli import run_command
+from recon.cli.options import Photos, Run
 from recon.config import RunConfig
 from recon.errors import InputError
 
@@ -36,6 +38,18 @@ def test_a_saved_configuration_reads_back_equal(base: RunConfig, tmp_path: Path)
     path.write_text(configuration.dump(config))
     assert configuration.load(path) == config
     assert config.images.masks == Path("some/masks")
+
+
+@pytest.mark.parametrize("word", ["auto", "none"])
+def test_words_for_masks_are_no_folders(word: str, tmp_path: Path) -> None:
+    options = Run(photos=Photos(images=tmp_path, masks=Path(word)))
+    config = run_command.photos_config(options)
+    assert config.images.masks == Path(word)
+    saved = tmp_path / "config.yaml"
+    saved.write_text(configuration.dump(config))
+    assert configuration.load(saved).images.masks == Path(word)
+    folder = run_command.photos_config(Run(photos=Photos(images=tmp_path, masks=Path("some") / word)))
+    assert folder.images.masks == Path("some").absolute() / word
 
 
 def test_a_file_goes_over_the_preset_and_set_over_both(base: RunConfig, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_the_results_are_whole_and_right(scene: Scene, resumed: tuple[int, str, 
     assert "localized" in held_out["views"][0]["placed_by"]
     assert held_out["psnr"] > 17
     assert metrics["training_views"]["psnr"] > 18
-    assert set(metrics["stages"]) == {"images", "poses", "dense", "train", "evaluate", "export"}
+    assert set(metrics["stages"]) == {"images", "poses", "dense", "placing", "train", "evaluate", "export"}
     assert 0 < metrics["total"]["peak_memory_bytes"] < 3e9
     assert not list(scene.run.root.rglob("*.part*"))
 
@@ -177,9 +177,10 @@ def test_only_what_depends_on_a_setting_would_be_redone(scene: Scene, resumed: t
     assert stale() == []
     assert stale("--set", "train.steps=251") == ["train", "evaluate", "export"]
     assert stale("--set", "video.fps=12") == ["export"]
-    assert stale("--set", "dense.neighbours=2") == ["dense", "train", "evaluate", "export"]
-    assert stale("--set", "poses.max_side=300") == ["poses", "dense", "train", "evaluate", "export"]
-    assert stale("--set", "images.max_side=300") == ["images", "poses", "dense", "train", "evaluate", "export"]
+    assert stale("--set", "dense.neighbours=2") == ["dense", "placing", "train", "evaluate", "export"]
+    assert stale("--set", "poses.max_side=300") == ["poses", "dense", "placing", "train", "evaluate", "export"]
+    everything = ["images", "poses", "dense", "placing", "train", "evaluate", "export"]
+    assert stale("--set", "images.max_side=300") == everything
     with Image.open(scene.photos / PHOTOS[0]) as picture:
         picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(scene.photos / "door_99.png")
     assert stale()[0] == "images"
