@@ -14,13 +14,15 @@ photos says (`recon.poses.verify`); the best one is kept.
 import logging
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from recon.errors import PoseError, ReconError
 from recon.events import EventSink, Progress, ignore
 from recon.poses import learned
 from recon.poses.base import Backend, KnownCameras, PosesConfig
 from recon.poses.candidates import USUAL_FOCAL, differ, has_sane_focals, map_candidates, score
 from recon.poses.correspond import match_nearest, match_pairs, strengthen
-from recon.poses.diagnose import is_supported
+from recon.poses.diagnose import MAX_FOCAL_UNCERTAINTY, is_supported
 from recon.poses.features import Features, Pair, all_pairs
 from recon.poses.feedforward import first_available
 from recon.poses.learned import AlikedMatcher
@@ -40,6 +42,10 @@ GOOD_SHARE = 0.8
 FOCAL_FACTORS = (0.65, 0.85, 1.2, 1.7)
 """Starting focal lengths, in longest sides, when the first guess did not lead to a convincing model."""
 
+FEW_DOUBTFUL = 0.25
+"""Share of photos in doubt for which simulated views and SIFT, which cost most, are not worth it."""
+SETTLED_PHOTOS = 4
+"""Fewer agree with almost any focal length."""
 PAIRS_PER_PHOTO, MAX_PAIRS = 3, 6
 """Of a photo that lacks support, and in all, this many pairs get simulated views: those with most matches, and of
 photos that have no place before those that have a doubtful one. A pair costs 3 to 10 CPU-s."""
@@ -110,7 +116,7 @@ class _Cascade:
         wanted = self._doubtful() or range(len(self.images))
         matches = strengthen(aliked, features, tracks.matches, lambda message: self._tell(1, message), wanted)
         tracks = self._of_scene(build_tracks(features, matches, tracks.scale))
-        if self._attempt("lightglue", tracks, self._starts()):
+        if self._attempt("lightglue", tracks, self._starts()) or self._nearly_done():
             return
         pairs = self._unsettled(tracks)
         wider = widen(aliked, self.images.images, tracks, pairs, lambda message: self._tell(2, message))
@@ -131,6 +137,11 @@ class _Cascade:
         choice = choose_region(regions)
         logger.info("matches of region '%s' are used: %s", choice.region.value, choice.reason)
         return regions[choice.region]
+
+    def _nearly_done(self) -> bool:
+        """Every photo has a place and few are in doubt: they are labelled so, and `placing` looks at them again."""
+        placed = self.best is not None and bool(self.best.model.registered.all())
+        return placed and len(self._doubtful()) <= FEW_DOUBTFUL * len(self.images)
 
     def _doubtful(self) -> list[int]:
         """Photos that the best model does not place beyond doubt."""
@@ -165,7 +176,23 @@ class _Cascade:
         """
         if bool(self.images.focal_px.isfinite().all()):
             return [Start()]
+        settled = self._settled_focal()
+        if settled is not None:
+            return [Start(settled)]
         return [Start(focal_factor=factor) for factor in FOCAL_FACTORS] + [Start(USUAL_FOCAL, refine_focal=False)]
+
+    def _settled_focal(self) -> float | None:
+        """The focal length of the best model, in longest sides, if enough photos have settled it.
+
+        The mapper is by far the costliest step with nine photos: more starts are for what is open.
+        """
+        best = self.best
+        if best is None or best.model.registered.sum() < SETTLED_PHOTOS or not has_sane_focals(best.model):
+            return None
+        if not best.support.focal_uncertainty <= MAX_FOCAL_UNCERTAINTY:
+            return None
+        longest = 2 * best.model.Ks[:, :2, 2].max(axis=1)
+        return float(np.nanmedian(best.model.focal_px / longest))
 
     def _attempt(self, stage: str, tracks: Tracks, starts: list[Start]) -> bool:
         """Map, keep what is better, and say whether it is good enough to stop."""
