@@ -1,5 +1,6 @@
 """Pairs of photos that carry no depth: taken from one spot, or as good as."""
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,9 +47,5 @@ def _turn_error(H: NDArray, uv: NDArray, pair: Pair, sizes: NDArray, focal: NDAr
     M = np.linalg.inv(K_j) @ H @ K_i
     U, _, Vt = np.linalg.svd(M * np.sign(np.linalg.det(M)))
     R = U @ np.diag([1, 1, np.linalg.det(U @ Vt)]) @ Vt
-    return float(np.median(np.linalg.norm(_mapped(K_j @ R @ np.linalg.inv(K_i), uv) - _mapped(H, uv), axis=1)))
-
-
-def _mapped(H: NDArray, uv: NDArray) -> NDArray:
-    local = np.column_stack([uv, np.ones(len(uv))]) @ H.T
-    return local[:, :2] / local[:, 2:]
+    turned, observed = (cv2.perspectiveTransform(uv[None], G)[0] for G in (K_j @ R @ np.linalg.inv(K_i), H))
+    return float(np.median(np.linalg.norm(turned - observed, axis=1)))

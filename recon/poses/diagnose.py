@@ -115,8 +115,6 @@ class Evidence:
     second: int
     """Agreeing matches of its second-best link: with one link only, nothing confirms it."""
     sound_links: int
-    dense: float
-    """Best share of pixels on which it and another photo look into each other; 0 where none was examined."""
     in_main: bool
     fixed: bool
 
@@ -131,7 +129,6 @@ def evidence_of(v: int, model: Model, support: Support) -> Evidence:
         ratio=support.ratio(v, model.registered),
         second=links[1],
         sound_links=sound,
-        dense=max([share for pair, share in support.dense.items() if v in pair], default=0.0),
         in_main=v in main and len(main) > 2 and 2 * len(main) >= int(model.registered.sum()),
         fixed=is_fixed(v, support),
     )

@@ -12,10 +12,12 @@ from enum import Enum
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recon.geometry import sampson_distance
 from recon.poses.features import Pair
 from recon.poses.matches import Tracks
 
@@ -177,16 +179,9 @@ def _explained(tracks: Tracks, pair: Pair) -> int:
     F, _ = cv2.findFundamentalMat(a, b, cv2.USAC_MAGSAC, MAX_EPIPOLAR_PX / 2, 0.9999, 5000)
     if F is None or F.shape != (3, 3):
         return 0
-    count = int((_sampson_px(F, a, b) < MAX_EPIPOLAR_PX).sum())
+    distance = sampson_distance(*(torch.from_numpy(part) for part in (F, a, b)))
+    count = int((distance < MAX_EPIPOLAR_PX).sum())
     return count if count >= max(MIN_GEOMETRY, MIN_EXPLAINED * len(a)) else 0
-
-
-def _sampson_px(F: NDArray, a: NDArray, b: NDArray) -> NDArray:
-    """Sampson distance (Hartley & Zisserman 11.4.3) of matches a, b [M, 2] to F, [M]."""
-    a1, b1 = (np.concatenate([uv, np.ones((len(uv), 1))], axis=1) for uv in (a, b))
-    line_b, line_a = a1 @ F.T, b1 @ F
-    slopes = (line_b[:, :2] ** 2).sum(axis=1) + (line_a[:, :2] ** 2).sum(axis=1)
-    return np.abs((b1 * line_b).sum(axis=1)) / np.sqrt(slopes + 1e-24)
 
 
 def _ties_together(counts: dict[Pair, int], n_photos: int) -> bool:

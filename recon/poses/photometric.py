@@ -37,8 +37,6 @@ class DensePair:
 
     share: float
     """Of the textured pixels that either photo should see of the other's, how many lie on an agreed surface."""
-    seen: float
-    """Share of the pixels that are textured and in common view: little of it, little said."""
     depths: tuple[Float[Tensor, "_ _"], Float[Tensor, "_ _"]]
     """Of either photo, in the model's units; 0 where the photos do not agree."""
 
@@ -79,7 +77,7 @@ def _scene(photos: list[Tensor], model: Model, pair: Pair, points: set[int]) -> 
 
 def _dense_pair(scene: PosedScene) -> DensePair:
     maps, _ = reconstruct(scene, STEREO)
-    depths, agreed, asked, total = [], 0, 0, 0
+    depths, agreed, asked = [], 0, 0
     for a, b in ((0, 1), (1, 0)):
         sure = maps.confidence[a] >= STEREO.min_confidence
         in_view = positions_in_view(maps.depth[a], scene.cameras[a], scene.cameras[b])[2]
@@ -87,8 +85,7 @@ def _dense_pair(scene: PosedScene) -> DensePair:
         depths.append(torch.where(sure, maps.depth[a], torch.zeros_like(maps.depth[a])))
         agreed += int((sure & useful).sum())
         asked += int(useful.sum())
-        total += useful.numel()
-    return DensePair(agreed / max(asked, 1), asked / total, (depths[0], depths[1]))
+    return DensePair(agreed / max(asked, 1), (depths[0], depths[1]))
 
 
 def textured(photo: Float[Tensor, "H W 3"]) -> Bool[Tensor, "H W"]:

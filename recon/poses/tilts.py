@@ -152,8 +152,8 @@ def warped(
 
 def project(H: Float[np.ndarray, "3 3"], uv: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N 2"]:
     """Positions through a homography."""
-    mapped = _homogeneous(uv) @ H.T
-    return mapped[:, :2] / mapped[:, 2:]
+    mapped: NDArray = cv2.perspectiveTransform(uv[None].astype(np.float64), H)[0]
+    return mapped
 
 
 class _Search:

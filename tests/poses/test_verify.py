@@ -304,6 +304,6 @@ def test_pairs_can_be_forgotten() -> None:
 
 def test_ties_need_a_common_photo() -> None:
     depth = torch.ones(20, 20)
-    same = DensePair(0.5, 0.5, (depth, depth))
+    same = DensePair(0.5, (depth, depth))
     assert find_ties({(0, 1): same, (2, 3): same}) == frozenset()
     assert find_ties({(0, 1): same, (1, 3): same}) == {((0, 1), (1, 3))}
