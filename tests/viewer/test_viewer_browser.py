@@ -24,6 +24,8 @@ pytestmark = pytest.mark.browser
 
 BALLS = (RED, GREEN, BLUE)
 WHITE = (255, 255, 255)
+PALE = 135
+"""How far from white a drawn point may be: the page draws at fewer pixels on a busy machine, which blurs points."""
 
 
 def has_all_balls(picture: np.ndarray) -> bool:
@@ -70,10 +72,10 @@ def test_splats_are_where_they_should_be_and_can_be_hidden(viewer: Viewer, tab: 
     tab.toggle("Splats")
     tab.until(lambda seen: not any(share_of(seen, rgb) > 1e-4 for rgb in BALLS), "splats hidden")
     tab.toggle("Points")
-    tab.until(lambda seen: share_of(seen, WHITE, 20) > 1e-3, "points shown")
+    tab.until(lambda seen: share_of(seen, WHITE, PALE) > 1e-3, "points shown")
     tab.toggle("Points")
     tab.toggle("Splats")
-    tab.until(lambda seen: has_all_balls(seen) and share_of(seen, WHITE, 20) < 1e-3, "splats back, points gone")
+    tab.until(lambda seen: has_all_balls(seen) and share_of(seen, WHITE, PALE) < 1e-3, "splats back, points gone")
 
 
 def test_drag_moves_the_camera_and_reset_brings_it_back(viewer: Viewer, tab: Tab) -> None:
@@ -188,12 +190,12 @@ def test_live_run_is_watched_from_before_the_first_splat(
     live(StageStarted("poses"))
     tab.page.get_by_text("Placing the photos").wait_for(timeout=10_000)
     live(SceneReady(blob_posed_scene()))
-    tab.until(lambda seen: share_of(seen, WHITE, 20) > 1e-3, "points before there are splats")
+    tab.until(lambda seen: share_of(seen, WHITE, PALE) > 1e-3, "points before there are splats")
     captured = browser_picture(only_client(live.viewer))  # without splats, a screenshot is the browser's own picture
     assert share_of(captured[..., :3], WHITE, 20) > 1e-3
     live(Progress("train", 30, 100, "step 30", {"loss": 0.25, "psnr": 19.5}))
     live(SplatsUpdated(30, one_color(RED, 40)))
-    tab.until(lambda seen: share_of(seen, RED) > 0.01 and share_of(seen, WHITE, 20) < 1e-3, "the first splats")
+    tab.until(lambda seen: share_of(seen, RED) > 0.01 and share_of(seen, WHITE, PALE) < 1e-3, "the first splats")
     tab.page.get_by_text("photo PSNR 19.50 dB").wait_for(timeout=10_000)
     tab.close()  # a closed tab must not matter
 
