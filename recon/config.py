@@ -23,6 +23,7 @@ import yaml
 
 from recon.data import ImagesConfig
 from recon.errors import InputError
+from recon.mesh import MeshConfig
 from recon.optimize import PlacingConfig, TrainConfig
 from recon.poses import PosesConfig
 from recon.report import ReportConfig
@@ -70,6 +71,7 @@ class RunConfig:
     dense: StereoConfig = field(default_factory=StereoConfig)
     placing: PlacingConfig = field(default_factory=PlacingConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
     video: VideoConfig = field(default_factory=VideoConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 

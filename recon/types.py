@@ -145,6 +145,16 @@ class PointCloud:
     def __len__(self) -> int:
         return int(self.xyz.shape[0])
 
+    def __getitem__(self, index: slice | Tensor) -> "PointCloud":
+        """A subset."""
+        return PointCloud(
+            self.xyz[index],
+            self.rgb[index],
+            self.confidence[index],
+            None if self.normals is None else self.normals[index],
+            None if self.spacing is None else self.spacing[index],
+        )
+
 
 @dataclass(frozen=True)
 class PairDiagnostics:

@@ -39,6 +39,7 @@ BENCHES: dict[str, Bench] = {
         Bench("raster", "The rasterizer and SSIM: speed, scaling and accuracy.", "recon.benchmark.raster"),
         Bench("demo", "The whole job on the demo photos: time, memory, held-out quality.", "recon.benchmark.demo"),
         Bench("poses", "Cameras from 3, 6 and 9 photos, against known ones (needs data).", "recon.benchmark.poses"),
+        Bench("views", "Held-out views from 3, 6 and 9 photos, against plain splatting.", "recon.benchmark.views"),
     )
 }
 

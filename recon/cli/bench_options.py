@@ -1,4 +1,4 @@
-"""`recon bench run`, `score` and `gate`: methods on scenes, predicted to disk, then scored from disk."""
+"""`recon bench run`, `score`, `gate` and `views`: methods on scenes, predicted to disk, then scored from disk."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from recon.cli.options import Command, Common, Quality, unset
+from recon.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +106,63 @@ class BenchGate(Command):
     common: OmitArgPrefixes[Common] = field(default_factory=Common)
 
 
-BENCH_COMMANDS: dict[str, Callable[..., Command]] = {"run": BenchRun, "score": BenchScore, "gate": BenchGate}
+@dataclass(frozen=True, kw_only=True)
+class BenchViews(Command):
+    """Held-out views from 3, 6 and 9 photos: ours against plain splatting, or each part by itself (needs data)."""
+
+    module: ClassVar[str] = "bench_views_command"
+    full: bool = False
+    """All scenes, 3, 6 and 9 photos, given and estimated poses, three seeds: days on two cores. What follows narrows it
+    down, or widens the short version: one scene, 3 photos, given poses, one seed."""
+    scenes: Annotated[tuple[str, ...], unset("NAME", "fern, or demo without RECON_DATA; all with --full")] = ()
+    """Such as bench/kitchen or dev/lund_door below RECON_DATA; real, rendered: all of that kind; demo: the demo
+    photos."""
+    photos: Annotated[tuple[int, ...], unset("N", "3; 3 6 9 with --full")] = ()
+    """How many input photos."""
+    poses: Annotated[tuple[Literal["given", "estimated"], ...], unset("KIND", "given; both with --full")] = ()
+    """Whether the cameras of the input photos are given. Where they are not, the test cameras are brought to the
+    estimated world, and then moved by themselves to fit their photos."""
+    arms: Annotated[tuple[str, ...], unset("NAME", "methods")] = ()
+    """methods: recon, plain, plain-dense. off: recon without one of its parts. on: recon with one more. object: with
+    masks. Or names of arms; an unknown one lists them all."""
+    seeds: Annotated[tuple[int, ...], unset("INT", "0; 0 1 2 with --full")] = ()
+    """Each job is done once with each."""
+    max_side: Annotated[int | None, unset("PIXELS", "320; 504 with --full")] = None
+    """Longest side of photos and pictures."""
+    quality: Annotated[Quality | None, unset("{draft,standard,high}", "draft; standard with --full")] = None
+    """Preset of all arms."""
+    option: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
+    """For all arms: a setting such as train.steps=1000. Without --quality the short version takes 300 steps."""
+    out: Annotated[Path | None, unset("DIR", "a folder that is thrown away")] = None
+    """Keep results and contact sheets (sheets/) here; what is done is not done again."""
+    markdown: bool = False
+    """Print the tables as Markdown."""
+    where: OmitArgPrefixes[Where] = field(default_factory=Where)
+    common: OmitArgPrefixes[Common] = field(default_factory=Common)
+
+
+BENCH_COMMANDS: dict[str, Callable[..., Command]] = {
+    "run": BenchRun,
+    "score": BenchScore,
+    "gate": BenchGate,
+    "views": BenchViews,
+}
 
 
 def parse_bench(argv: Sequence[str]) -> Command:
-    """The options of `recon bench run`, `score` or `gate`."""
+    """The options of `recon bench run`, `score`, `gate` or `views`."""
     return tyro.extras.subcommand_cli_from_dict(
         BENCH_COMMANDS, prog="recon bench", args=list(argv), config=(tyro.conf.FlagCreatePairsOff,)
     )
+
+
+def parse_pairs(texts: Sequence[str]) -> dict[str, str]:
+    """KEY=VALUE as a mapping.
+
+    Raises:
+        InputError: a text without an equals sign.
+    """
+    pairs = [text.partition("=") for text in texts]
+    if bad := [text for text, (_, equals, _) in zip(texts, pairs) if not equals]:
+        raise InputError(f"--option expects KEY=VALUE, got {bad[0]!r}.")
+    return {key: value for key, _, value in pairs}

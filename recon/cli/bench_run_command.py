@@ -13,7 +13,7 @@ from recon.benchmark.runs.score import Scored, score_run, score_submission
 from recon.benchmark.runs.sets import find_root, open_set
 from recon.benchmark.runs.submission import Choice, write_submission
 from recon.benchmark.runs.tables import tables
-from recon.cli.bench_options import BenchGate, BenchRun, BenchScore
+from recon.cli.bench_options import BenchGate, BenchRun, BenchScore, parse_pairs
 from recon.cli.compiling import announce_compiling
 from recon.cli.console import Console, Result
 from recon.cli.options import Command
@@ -57,10 +57,7 @@ def _run(options: BenchRun, console: Console) -> Result:
 
 
 def _entry(options: BenchRun, method: str) -> Entry:
-    pairs = [text.partition("=") for text in options.option]
-    if bad := [text for text, (_, equals, _) in zip(options.option, pairs) if not equals]:
-        raise InputError(f"--option expects KEY=VALUE, got {bad[0]!r}.")
-    chosen = {key: value for key, _, value in pairs}
+    chosen = parse_pairs(options.option)
     label = options.label or method
     if options.quality is not None and method in WITH_PRESETS:
         chosen["quality"] = options.quality

@@ -16,12 +16,18 @@ from rich.table import Table
 import recon
 from recon.cli.compiling import announce_compiling
 from recon.cli.console import Console, Result
+from recon.errors import MissingDependencyError
 
 REQUIRED = (
     *("torch", "numpy", "scipy", "opencv-python-headless", "pycolmap", "viser", "plyfile", "pillow", "pillow-heif"),
     *("imageio-ffmpeg", "jaxtyping", "kornia", "pyyaml", "psutil", "rich", "safetensors", "tyro"),
 )
 ON_A_GPU = ("gsplat",)
+EXTRAS = {
+    "ray": (("ray",), "recon bench run --on ray"),
+    "mesh": (("PyMCubes", "fast-simplification", "xatlas", "trimesh"), "textured meshes"),
+}
+"""Of recon, by name: its distributions, and what they are for."""
 ENOUGH_MEMORY, ENOUGH_DISK = 3e9, 1e9
 MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "missing": "[red]missing[/]"}
 
@@ -52,6 +58,10 @@ def execute(options: Any, console: Console) -> Result:
         *_guarded(_rasterizer, "rasterizer"),
         *_guarded(_weights, "weights"),
         *_guarded(_feed_forward, "pose models"),
+        *_guarded(_segmenter, "object masks"),
+        *_guarded(_extras, "extras"),
+        *_guarded(_blender, "Blender's module"),
+        *_guarded(_peers, "peers"),
         *_guarded(_ffmpeg, "ffmpeg"),
         *_guarded(_presets, "presets"),
         *_guarded(_disk, "disk"),
@@ -192,6 +202,61 @@ def _feed_forward() -> list[Check]:
 def _named(backend: Any) -> str:
     """How to ask for weights that are not for everybody."""
     return "Name the weights: " + "; ".join(f"--set poses.checkpoint={known}" for known in backend.checkpoints)
+
+
+def _segmenter() -> list[Check]:
+    """What finds the object where no masks are given."""
+    from recon.priors.segment import SEGMENTERS
+
+    checks = []
+    for segmenter in SEGMENTERS.values():
+        if segmenter.name == "none":
+            continue
+        ready, why = segmenter.available()
+        checks.append(
+            Check(f"object masks: {segmenter.name}", "ok" if ready else "note", "ready" if ready else "no weights", why)
+        )
+    return checks
+
+
+def _extras() -> list[Check]:
+    """Packages that only some commands need; without them nothing is wrong."""
+    checks = []
+    for extra, (distributions, purpose) in EXTRAS.items():
+        missing = [name for name in distributions if not _installed(name)]
+        here = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in distributions if name not in missing)
+        lack = f"optional, for {purpose}: pip install 'recon[{extra}]' (missing: {', '.join(missing)})"
+        checks.append(Check(f"extra: {extra}", "ok", lack if missing else here))
+    return checks
+
+
+def _blender() -> list[Check]:
+    """The path tracer of `recon dataset render`, which has a Python of its own."""
+    from recon.benchmark.generate.render import BLENDER, PYTHON_VARIABLE, find_blender
+
+    try:
+        return [Check("Blender's module", "ok", f"of {find_blender()}")]
+    except MissingDependencyError:
+        python = os.environ.get(PYTHON_VARIABLE) or sys.executable
+        how = f'pip install "{BLENDER}" in a Python of its own that ${PYTHON_VARIABLE} names'
+        return [Check("Blender's module", "ok", f"optional, for recon dataset render: {python} lacks it; {how}")]
+
+
+def _peers() -> list[Check]:
+    """Programs of others that `recon bench run` can compare with."""
+    from recon.benchmark.runs.methods import METHODS
+    from recon.benchmark.runs.methods.external import ExternalMethod
+
+    peers = [method for method in METHODS.values() if isinstance(method, ExternalMethod)]
+    found = {peer.name: shutil.which(peer.program) for peer in peers}
+    return [
+        Check(
+            f"peer: {peer.name}",
+            "ok",
+            found[peer.name] or f"optional, for recon bench run: no {peer.program} on the PATH. {peer.advice}",
+        )
+        for peer in peers
+    ]
 
 
 def _ffmpeg() -> list[Check]:

@@ -4,10 +4,15 @@ from pathlib import Path
 
 from recon.cli.console import Console, Result
 from recon.cli.options import Export
+from recon.cli.progress import progress_sink
 from recon.compress import read_ply, read_points, write_points, write_splats
 from recon.data import colmap, transforms_json
 from recon.errors import InputError
+from recon.events import StageStarted
+from recon.mesh import SUFFIXES, require_packages
 from recon.pipeline import open_finished
+from recon.pipeline.export import export_mesh
+from recon.pipeline.summary import thousands
 from recon.runfolder import RunFolder, open_run
 
 SPLAT_FORMATS = ("ply", "splat")
@@ -16,16 +21,20 @@ SPLAT_FORMATS = ("ply", "splat")
 def execute(options: Export, console: Console) -> Result:
     """Write the asked-for format to `options.out`."""
     make = f"recon train {options.run}"
-    need = {"splats": make} if options.format in SPLAT_FORMATS else {"points": make, "cameras": make}
+    need = {"splats": make} if options.format in (*SPLAT_FORMATS, "mesh") else {"points": make, "cameras": make}
     folder = open_run(options.run, need=need)
     out = options.out.expanduser()
+    details = {}
     if options.format == "colmap":
         _write_colmap(folder, out)
+    elif options.format == "mesh":
+        details = {"triangles": _write_mesh(folder, out, console)}
     else:
         _write_file(folder, options.format, out)
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) if out.is_dir() else out.stat().st_size
-    value = {"status": "done", "format": options.format, "out": str(out), "bytes": size}
-    return Result(value, [f"Wrote {out} ({size / 1e6:.1f} MB)."])
+    value = {"status": "done", "format": options.format, "out": str(out), "bytes": size} | details
+    triangles = f", {thousands(details['triangles'])} triangles" if details else ""
+    return Result(value, [f"Wrote {out} ({size / 1e6:.1f} MB{triangles})."])
 
 
 def _write_file(folder: RunFolder, kind: str, out: Path) -> None:
@@ -51,3 +60,13 @@ def _write_colmap(folder: RunFolder, out: Path) -> None:
     known = transforms_json.read_transforms(folder.cameras)
     sparse = open_finished(folder).value("poses").points
     colmap.write_model(out, [Path(name).name for name in known.names], known.cameras, sparse)
+
+
+def _write_mesh(folder: RunFolder, out: Path, console: Console) -> int:
+    """A textured mesh of the splats; returns the number of triangles."""
+    if out.is_dir() or out.suffix.lower() not in SUFFIXES:
+        raise InputError(f"--out {out} must be a file ending in {', '.join(SUFFIXES)} for the format mesh.")
+    require_packages()
+    with progress_sink(console) as sink:
+        sink(StageStarted("export", "making the mesh"))
+        return export_mesh(open_finished(folder, sink), out)

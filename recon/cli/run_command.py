@@ -43,6 +43,8 @@ def photos_config(options: Run | Poses) -> RunConfig:
     out_dir = (photos.out.expanduser() if photos.out else images_dir / "recon").absolute()
     base = RunConfig(images_dir=images_dir, out_dir=out_dir)
     config = _with_settings(base, options.quality, options.settings)
+    if isinstance(options, Run) and options.mesh:
+        config = replace(config, mesh=replace(config.mesh, enabled=True))
     return _with_photos(config, photos)
 
 

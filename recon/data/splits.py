@@ -7,6 +7,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float
+from scipy.sparse.csgraph import minimum_spanning_tree
 
 from recon.errors import InputError
 
@@ -17,6 +19,10 @@ DTU_INPUTS = (25, 22, 28, 40, 44, 48, 0, 8, 13)
 BLENDER_INPUTS = (26, 86, 2, 55, 75, 93, 16, 73)
 """DietNeRF's eight of the 100 training views (Jain et al. 2021)."""
 BLENDER_VIEWS = {"train": 100, "val": 100, "test": 200}
+MAX_TESTS = 5
+MAX_GAP_DEG, MAX_REACH_DEG = 45.0, 30.0
+STEP_DEG = 25.0
+"""See `views_split`: what photos can be matched and seen in stereo across, and a step well inside it."""
 
 
 def holdout_split(n: int, n_holdout: int) -> tuple[list[int], list[int]]:
@@ -54,6 +60,61 @@ def spread(indices: Sequence[int], count: int) -> list[int]:
     if not 1 <= count <= len(indices):
         raise InputError(f"Cannot choose {count} of {len(indices)} photos. Ask for 1 to {len(indices)}.")
     return [indices[round(i)] for i in np.linspace(0, len(indices) - 1, count)]
+
+
+def views_split(axes: Float[np.ndarray, "V 3"], count: int) -> tuple[list[int], list[int]]:
+    """The split of `recon bench views`, (inputs, tests), both ascending: LLFF's where it asks for what photos can tell.
+
+    LLFF's: every 8th view is a test view (at most `MAX_TESTS` of them, evenly), the inputs are spread evenly over the
+    rest. It is kept where a chain over the inputs need not bridge more than `MAX_GAP_DEG` and every test view is within
+    `MAX_REACH_DEG` of an input; angles are between viewing directions. Elsewhere (cameras all round an object, or in no
+    order) it would ask for what no photo shows, and `neighbours_split` is taken.
+
+    Args:
+        axes: viewing directions in the world, unit length.
+
+    Raises:
+        InputError: no view would be left to test.
+    """
+    n = len(axes)
+    if count >= n:
+        raise InputError(f"Cannot choose {count} inputs of {n} views and have one to test. Ask for 1 to {n - 1}.")
+    angles = np.degrees(np.arccos(np.clip(axes @ axes.T, -1, 1)))
+    train, tests = every_nth(n)
+    if count <= len(train):
+        inputs, tests = spread(train, count), spread(tests, min(MAX_TESTS, len(tests)))
+        between = angles[np.ix_(inputs, inputs)]
+        gap = minimum_spanning_tree(between + 1e-9).toarray().max()  # zeros would mean "no edge" to scipy
+        if gap <= MAX_GAP_DEG and angles[np.ix_(tests, inputs)].min(1).max() <= MAX_REACH_DEG:
+            return inputs, tests
+    return neighbours_split(angles, count)
+
+
+def neighbours_split(angles_deg: Float[np.ndarray, "V V"], count: int) -> tuple[list[int], list[int]]:
+    """Inputs at steps of about `STEP_DEG`, and test views among them, (inputs, tests), both ascending.
+
+    The inputs grow from one view: the next is the one whose angle to the nearest chosen one is closest to the step. Of
+    all first views the one is taken whose steps keep closest. The test views are those within a step of two inputs, at
+    most `MAX_TESTS` of them, evenly in their order; the two that are closest to it, where fewer are.
+    """
+    inputs = min(_grow(angles_deg, first, count) for first in range(len(angles_deg)))[1]
+    rest = _rest(len(angles_deg), inputs)
+    second = np.sort(angles_deg[np.ix_(rest, inputs)], axis=1)[:, min(1, count - 1)]
+    seen_twice = [view for view, angle in zip(rest, second) if angle <= STEP_DEG]
+    if len(seen_twice) < 2:
+        seen_twice = sorted(rest[i] for i in np.argsort(second, kind="stable")[:2])
+    return sorted(inputs), spread(seen_twice, min(MAX_TESTS, len(seen_twice)))
+
+
+def _grow(angles_deg: np.ndarray, first: int, count: int) -> tuple[float, list[int]]:
+    """How far the steps are from `STEP_DEG` in all, and the views."""
+    chosen, cost = [first], 0.0
+    while len(chosen) < count:
+        miss = np.abs(angles_deg[:, chosen].min(axis=1) - STEP_DEG)
+        miss[chosen] = np.inf
+        chosen.append(int(miss.argmin()))
+        cost += float(miss[chosen[-1]])
+    return cost, chosen
 
 
 def dtu_test_views(inputs: Sequence[int], n: int = 49) -> list[int]:

@@ -23,11 +23,17 @@ class AlignConfig:
     iterations: int = 10
     """At each resolution."""
     scales: tuple[float, ...] = (0.25, 0.5, 1.0)
-    """Resolutions, coarse first."""
+    """Resolutions, coarse first, as shares of the photo's size."""
+    min_side: int = 64
+    """Longest side in pixels of the coarsest one: on smaller pictures fewer are used, the last always."""
     difference: float = 1e-3
     """Step of the numeric derivatives: radians, and share of the median depth."""
     huber: float = 0.1
     """Colour difference from which a pixel counts linearly: an occluder must not pull the camera."""
+
+    def scales_of(self, longest: int) -> tuple[float, ...]:
+        """Those of `scales` that are used on a picture of this longest side."""
+        return (*(scale for scale in self.scales[:-1] if scale * longest >= self.min_side), self.scales[-1])
 
 
 def align_camera(
@@ -48,8 +54,10 @@ def align_camera(
     pose = view.camera.cam_from_world[0]
     first = view.cost(pose, 1.0)
     refined = pose
-    for scale in config.scales:
-        refined = _gauss_newton(view, refined, scale)
+    for scale in view.scales:
+        # Splats drawn small are thicker and softer than the photo made small: what fits best there may be worse here.
+        start = min(pose, refined, key=lambda p: view.cost(p, scale))
+        refined = _gauss_newton(view, start, scale)
     best = refined if view.cost(refined, 1.0) < first else pose
     return replace(camera, cam_from_world=best[None].to(camera.cam_from_world))
 
@@ -92,7 +100,8 @@ class _View:
     ) -> None:
         self.splats, self.rasterizer, self.config = splats, rasterizer, config
         self.image, self.camera = image.to(rasterizer.device), camera.to(rasterizer.device)
-        _, alpha, depth, _ = self.render(self.camera.cam_from_world[0], config.scales[0])
+        self.scales = config.scales_of(max(self.image.shape[:2]))
+        _, alpha, depth, _ = self.render(self.camera.cam_from_world[0], self.scales[0])
         hit = depth[alpha > 0.5]
         self.depth_unit = float(hit.median()) if hit.numel() else 1.0
 

@@ -2,86 +2,17 @@
 
 from dataclasses import dataclass, field
 
-
-@dataclass(frozen=True)
-class InitConfig:
-    """From points to the first Gaussians."""
-
-    max_gaussians: int = 120_000
-    """Points beyond this number are thinned out evenly over their own spacing."""
-    opacity: float = 0.6
-    """Opacity of a point of full confidence; uncertain points start more transparent."""
-    min_opacity: float = 0.1
-    scale_factor: float = 0.75
-    """Standard deviation along the surface, in units of the point spacing."""
-    flatness: float = 0.3
-    """Thickness along the normal over the extent along the surface, where a normal is known."""
-    fill_below: float = 0.2
-    """Pixels whose stereo confidence is below this get a faint Gaussian at their interpolated depth, so that no part of
-    a photo starts empty. 0 turns it off."""
-    fill_stride: int = 2
-    """Every how many pixels, along x and y."""
-
-
-@dataclass(frozen=True)
-class DensifyConfig:
-    """Where Gaussians are added and removed while training."""
-
-    start: float = 0.1
-    """First refinement, as a fraction of all steps."""
-    stop: float = 0.6
-    every: int = 100
-    max_gaussians: int = 160_000
-    """Hard cap."""
-    grow_fraction: float = 0.05
-    """At most this share of the present Gaussians is split or cloned in one refinement."""
-    grow_grad: float = 8e-4
-    """Mean absolute screen-space gradient (normalised device units, AbsGS) above which one is split or cloned."""
-    split_radius_px: float = 4.0
-    """Gaussians with a larger footprint are split, smaller ones cloned."""
-    prune_opacity: float = 0.02
-    max_angle: float = 0.03
-    """Largest standard deviation over the distance to the nearest camera. A handful of Gaussians that reach out of the
-    photos, where nothing holds them, is enough to fill every other view with fog."""
-    margin: float = 0.02
-    """Gaussians whose centres no photo shows, not even this share of its size beyond its rim, are removed."""
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Weights of the terms; 0 turns one off."""
-
-    ssim: float = 0.2
-    """Share of 1 - SSIM against L1 (3DGS eq. 7)."""
-    depth: float = 0.1
-    """Relative distance to the stereo depth, weighted by its confidence."""
-    opacity: float = 0.0
-    """Mean opacity (3DGS-MCMC eq. 9): lets Gaussians that explain nothing fade away."""
-    scale: float = 0.0
-    """Mean scale over the median scene depth (3DGS-MCMC eq. 9)."""
-    alpha: float = 0.05
-    """Photos are opaque: 1 - alpha is penalised. With masks, alpha is pulled to the mask instead."""
-
-
-@dataclass(frozen=True)
-class RateConfig:
-    """Learning rates of Adam. Means move in units of the median scene depth."""
-
-    means: float = 1.0e-4
-    means_final: float = 1.0e-6
-    quats: float = 1e-3
-    scales: float = 5e-3
-    opacities: float = 3e-2
-    sh0: float = 2.5e-3
-    shN: float = 1.25e-4
-    pose_rotation: float = 2e-4
-    """Radians per step; decays to a hundredth."""
-    pose_translation: float = 2e-4
-    """In units of the median scene depth."""
-    focal: float = 0.0
-    """Of the logarithm of each lens's focal length, refined with the poses. Off: with 3 photos the splats absorb an
-    error of 4% and the focal length stays where it is, at 0.2 dB less on held-out photos."""
-    exposure: float = 1e-3
+from recon.optimize.backdrop import BackdropConfig
+from recon.optimize.coherent import CoherentConfig
+from recon.optimize.decay import DecayConfig
+from recon.optimize.dropout import DropoutKind
+from recon.optimize.growth.config import DensifyConfig
+from recon.optimize.hull import HullConfig
+from recon.optimize.init import InitConfig
+from recon.optimize.parameters import RateConfig
+from recon.optimize.structure import StructureConfig
+from recon.optimize.terms.config import LossConfig, TermsConfig
+from recon.optimize.undercoat import UndercoatConfig
 
 
 @dataclass(frozen=True)
@@ -100,6 +31,10 @@ class TrainConfig:
     """View-dependent colour is released after this fraction of the steps."""
     dropout: float = 0.1
     """Largest share of Gaussians left out of a step, reached at the last step (DropGaussian, CVPR 2025)."""
+    dropout_kind: DropoutKind = "compensated"
+    """What is done to the others: strengthened (`compensated`, DropGaussian), left as they are and dimmed at the end
+    (`plain`), or none left out and all opacities shaken by this share (`noise`, then 0.5; both of Chen et al. 2025)."""
+    decay: DecayConfig = field(default_factory=DecayConfig)
     random_background: bool = True
     """A new colour behind the splats at each step, so that no hole can hide behind a matching background."""
     refine_poses: bool = True
@@ -107,8 +42,14 @@ class TrainConfig:
     """Poses stay fixed until the splats carry some structure."""
     refine_exposure: bool = True
     init: InitConfig = field(default_factory=InitConfig)
+    backdrop: BackdropConfig = field(default_factory=BackdropConfig)
+    hull: HullConfig = field(default_factory=HullConfig)
     densify: DensifyConfig = field(default_factory=DensifyConfig)
+    coherent: CoherentConfig = field(default_factory=CoherentConfig)
+    structure: StructureConfig = field(default_factory=StructureConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    terms: TermsConfig = field(default_factory=TermsConfig)
+    undercoat: UndercoatConfig = field(default_factory=UndercoatConfig)
     rates: RateConfig = field(default_factory=RateConfig)
     seed: int = 0
     publish_every: int = 100

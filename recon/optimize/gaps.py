@@ -14,8 +14,8 @@ from torch import Tensor
 
 from recon.geometry.projection import project, unproject_depth
 from recon.geometry.se3 import interpolate_poses
-from recon.optimize.config import InitConfig
-from recon.types import DepthMaps, PointCloud, PosedScene
+from recon.optimize.init import InitConfig
+from recon.types import Cameras, DepthMaps, PointCloud, PosedScene
 
 IN_FRONT = 0.93
 """A point nearer than this share of a sure depth stands in front of it."""
@@ -53,11 +53,18 @@ def fill_gaps(scene: PosedScene, depths: DepthMaps | None, config: InitConfig) -
     """`scene.points` and one point per `fill_stride` pixels where `depths` is filled but unsure."""
     if depths is None or config.fill_below <= 0:
         return scene.points
-    photos = [_photo_surface(scene, depths, view, config.fill_below) for view in range(len(scene))]
+    photos = [photo_surface(scene, depths, view, config.fill_below) for view in range(len(scene))]
     between = views_between(scene)
     parts = [_gap_points(scene, depths, view, photos, between, config) for view in range(len(scene))]
     xyz, rgb, spacing = (torch.cat(column) for column in zip(*parts, strict=True))
-    points, n = scene.points, len(xyz)
+    return with_guesses(scene.points, xyz, rgb, spacing)
+
+
+def with_guesses(
+    points: PointCloud, xyz: Float[Tensor, "Q 3"], rgb: Float[Tensor, "Q 3"], spacing: Float[Tensor, " Q"]
+) -> PointCloud:
+    """`points`, and after them points without confidence or normal."""
+    n = len(xyz)
     if n == 0:
         return points
     return PointCloud(
@@ -69,19 +76,24 @@ def fill_gaps(scene: PosedScene, depths: DepthMaps | None, config: InitConfig) -
     )
 
 
-def _photo_surface(scene: PosedScene, depths: DepthMaps, view: int, sure: float) -> Surface:
+def photo_surface(scene: PosedScene, depths: DepthMaps, view: int, sure: float) -> Surface:
+    """What photo `view` shows of the surface where the stereo confidence is at least `sure`."""
     known = (depths.confidence[view] >= sure) & (depths.depth[view] > 0)
     depth = torch.where(known, depths.depth[view], torch.inf)
     return Surface(depth, scene.cameras.cam_from_world[view], scene.cameras.Ks[view])
 
 
+def neighbour_pairs(cameras: Cameras) -> list[tuple[int, int]]:
+    """Each photo with its nearest few; every pair once, the lower index first."""
+    nearest = torch.cdist(cameras.centers, cameras.centers).argsort(dim=1)[:, 1 : 1 + NEAREST]
+    return sorted({(min(i, int(j)), max(i, int(j))) for i in range(len(cameras)) for j in nearest[i]})
+
+
 def views_between(scene: PosedScene) -> list[Surface]:
     """Depth buffers of the fused points from places between each photo and its nearest others."""
     cameras = scene.cameras
-    nearest = torch.cdist(cameras.centers, cameras.centers).argsort(dim=1)[:, 1 : 1 + NEAREST]
-    pairs = {(min(i, int(j)), max(i, int(j))) for i in range(len(scene)) for j in nearest[i]}
     surfaces = []
-    for i, j in sorted(pairs):
+    for i, j in neighbour_pairs(cameras):
         scale = BUFFER_SIDE / float(max(cameras.width[i], cameras.height[i]))
         size = (round(float(cameras.height[i]) * scale), round(float(cameras.width[i]) * scale))
         K = cameras.Ks[i].clone()

@@ -6,6 +6,7 @@ surface (as in SuGaR and 2DGS); elsewhere it is a ball. Its extent is the distan
 
 import logging
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,12 +15,31 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from recon.errors import InputError
-from recon.optimize.config import InitConfig
 from recon.types import SH_C0, PointCloud, Splats
 
 logger = logging.getLogger(__name__)
 
 SH_COEFFICIENTS = {0: 0, 1: 3, 2: 8, 3: 15}
+
+
+@dataclass(frozen=True)
+class InitConfig:
+    """From points to the first Gaussians."""
+
+    max_gaussians: int = 120_000
+    """Points beyond this number are thinned out evenly over their own spacing."""
+    opacity: float = 0.6
+    """Opacity of a point of full confidence; uncertain points start more transparent."""
+    min_opacity: float = 0.1
+    scale_factor: float = 0.75
+    """Standard deviation along the surface, in units of the point spacing."""
+    flatness: float = 0.3
+    """Thickness along the normal over the extent along the surface, where a normal is known."""
+    fill_below: float = 0.2
+    """Pixels whose stereo confidence is below this get a faint Gaussian at their interpolated depth, so that no part of
+    a photo starts empty. 0 turns it off."""
+    fill_stride: int = 2
+    """Every how many pixels, along x and y."""
 
 
 def splats_from_points(points: PointCloud, config: InitConfig, sh_degree: int, seed: int = 0) -> Splats:

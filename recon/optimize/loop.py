@@ -8,22 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from recon.errors import InputError
 from recon.events import EventSink, Progress, SplatsUpdated, ignore
 from recon.files import atomic_path
-from recon.optimize import losses
+from recon.metrics import psnr
+from recon.optimize.backdrop import set_back
 from recon.optimize.cameras import CameraParameters
+from recon.optimize.coherent import CoherentDepth
 from recon.optimize.config import TrainConfig
-from recon.optimize.densify import Densifier
+from recon.optimize.decay import OpacityDecay
+from recon.optimize.dropout import compensate, drop_out
 from recon.optimize.gaps import fill_gaps
+from recon.optimize.growth.floaters import find_floaters
+from recon.optimize.growth.select import make_densifier
+from recon.optimize.hull import carve
 from recon.optimize.init import splats_from_points, z_order
 from recon.optimize.parameters import SplatParameters
+from recon.optimize.structure import DisplacementSmoother
+from recon.optimize.studio import StepStudio
 from recon.optimize.targets import Deck, Target, Targets
+from recon.optimize.terms import Objective, Setup, Step, View
+from recon.optimize.undercoat import undercoat
 from recon.render import Rasterizer
-from recon.types import Cameras, DepthMaps, PosedScene, Splats
+from recon.types import Cameras, DepthMaps, PointCloud, PosedScene, Splats
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +48,7 @@ class TrainResult:
     history: list[dict[str, float]]
     """Readings every `publish_every` steps: step, loss, psnr (training views), gaussians, seconds."""
     account: dict[str, Any]
-    """How many Gaussians were cloned, split and pruned, by cause."""
+    """How many Gaussians were born and pruned, by cause: `recon.optimize.growth.base.Account`."""
     steps: int
 
 
@@ -49,6 +58,7 @@ def train(
     config: TrainConfig,
     rasterizer: Rasterizer,
     *,
+    prior: DepthMaps | None = None,
     emit: EventSink = ignore,
     checkpoint: Path | None = None,
 ) -> TrainResult:
@@ -56,6 +66,7 @@ def train(
 
     Args:
         depths: stereo depth per photo, at the size of the photos, used as a soft constraint.
+        prior: depth per photo of unknown scale and shift, for the terms that forgive these; they take `depths` without.
         rasterizer: any renderer of `recon.render`; its device is where the work is done.
         checkpoint: a file that is written now and then, and continued from if it matches `config` and the photos.
 
@@ -64,7 +75,7 @@ def train(
     """
     if len(scene) < 2:
         raise InputError(f"Need at least 2 photos with known cameras to train splats, got {len(scene)}.")
-    trainer = Trainer(scene, depths, config, rasterizer)
+    trainer = Trainer(scene, depths, config, rasterizer, prior)
     trainer.resume(checkpoint)
     saved = time.monotonic()
     while trainer.step_index < config.steps:
@@ -83,35 +94,51 @@ class Readings:
 
     loss: float = 0.0
     psnr: float = 0.0
+    terms: dict[str, float] = field(default_factory=dict)
+    """What each term contributes to the loss."""
     count: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
-    def add(self, loss: float, psnr: float) -> None:
+    def add(self, loss: float, psnr: float, terms: dict[str, Tensor]) -> None:
         self.count += 1
         self.loss += (loss - self.loss) / self.count
         self.psnr += (psnr - self.psnr) / self.count
+        for name, value in terms.items():
+            before = self.terms.get(name, 0.0)
+            self.terms[name] = before + (float(value) - before) / self.count
 
 
 class Trainer:
     """The state of one optimisation. `train` drives it; benchmarks may drive it step by step."""
 
     def __init__(
-        self, scene: PosedScene, depths: DepthMaps | None, config: TrainConfig, rasterizer: Rasterizer
+        self,
+        scene: PosedScene,
+        depths: DepthMaps | None,
+        config: TrainConfig,
+        rasterizer: Rasterizer,
+        prior: DepthMaps | None = None,
     ) -> None:
         self.config = config
         self.rasterizer = rasterizer
         self.device = rasterizer.device
         self.scene = scene
         self.depth_unit = median_depth(scene)
-        points = fill_gaps(scene, depths, config.init)
+        points = first_points(scene, depths, config)
         init = splats_from_points(points, config.init, config.sh_degree, config.seed)
         init = init[z_order(init.means)].to(self.device)
         self.parameters = SplatParameters(init, config.rates, self.depth_unit)
         self.cameras = CameraParameters(scene.cameras.to(self.device), config.rates, self.depth_unit)
-        self.densifier = Densifier(config.densify, len(init), self.cameras.base, config.seed)
-        self.targets = Targets(scene, depths, self.device)
+        self.densifier = make_densifier(config.densify, len(init), self.cameras.base, config.seed)
+        self.coherent = CoherentDepth(self.cameras.base, config.coherent)
+        self.smoother = DisplacementSmoother(config.structure)
+        self.targets = Targets(scene, depths, self.device, prior)
+        self.objective = Objective(Setup(scene, depths), config.loss, config.terms)
+        self.decay = OpacityDecay(scene, depths, config.decay, self.device)
         self.deck = Deck(len(scene), config.seed)
         self.generator = torch.Generator().manual_seed(config.seed + 1)
+        # Of its own, so that a term that draws numbers changes nothing else.
+        self.term_generator = torch.Generator().manual_seed(config.seed + 2)
         self.readings = Readings()
         self.step_index = 0
         self.seconds = 0.0
@@ -123,83 +150,99 @@ class Trainer:
     def step(self) -> None:
         """One photo: render, compare, move everything that may move, refine when it is time."""
         started = time.perf_counter()
-        index = self.deck.draw()
-        target = self.targets.at(index, level_at(self.fraction, self.config))
-        rgb, alpha, depth, background, meta = self._render(index, target)
-        loss = self._loss(rgb, alpha, depth, background, target, index)
+        seen, meta = self.look(self.deck.draw())
+        loss = self.objective(seen)
         loss.backward()
         if self.fraction <= self.config.densify.stop:
-            self.densifier.observe(meta, *target.size)
+            self.densifier.observe(meta, *seen.target.size)
+        self.coherent.step(self.parameters, self.fraction)
         self.parameters.step(self.fraction)
+        self.densifier.after_step(self.parameters)
+        splats = self.parameters.splats().detach()
+        self.decay.step(splats.means, splats.logit_opacities)
         self.cameras.step(
             self.fraction,
             poses=self.config.refine_poses and self.fraction >= self.config.pose_from,
             exposure=self.config.refine_exposure,
         )
         self.step_index += 1
+        self.smoother(self.parameters, self.step_index)
         self._refine_if_due()
-        self.readings.add(float(loss.detach()), losses.training_psnr(rgb.detach(), target.rgb))
+        shown = psnr(seen.view.rgb.detach().clamp(0, 1), seen.target.rgb).clamp(max=100.0)
+        self.readings.add(float(loss.detach()), float(shown), self.objective.readings)
         self.seconds += time.perf_counter() - started
 
-    def _render(self, index: int, target: Target) -> tuple[Tensor, Tensor, Tensor, Tensor, dict]:
-        splats = self.parameters.splats()
-        degree = self.config.sh_degree if self.fraction >= self.config.sh_from else 0
-        colors = splats.colors if degree > 0 else splats.sh0
+    @property
+    def sh_degree(self) -> int:
+        """Bands of view-dependent colour that are released now."""
+        return self.config.sh_degree if self.fraction >= self.config.sh_from else 0
+
+    def look(self, index: int) -> tuple[Step, dict]:
+        """Photo `index` beside what the splats show in its place, as the terms of the loss take it; and the meta of
+        the rendering. The exposure is applied first, then the background is laid behind rendering and photo alike."""
+        level = level_at(self.fraction, self.config)
+        target = self.targets.at(index, level)
         background = torch.zeros(3, device=self.device)
         if self.config.random_background:
             background = torch.rand(3, generator=self.generator).to(self.device)
+        splats = self.parameters.splats()
+        view, meta = self._render(index, target, splats)
+        rgb = self.cameras.expose(view.rgb, index) if self.config.refine_exposure else view.rgb
+        wanted = target.rgb
+        if target.mask is not None:
+            wanted = wanted * target.mask[..., None] + background * (1 - target.mask[..., None])
+        step = Step(
+            index=index,
+            fraction=self.fraction,
+            target=target,
+            wanted=wanted,
+            rgb=rgb + (1 - view.alpha)[..., None] * background,
+            view=view,
+            splats=splats,
+            depth_unit=self.depth_unit,
+            generator=self.term_generator,
+            studio=StepStudio(
+                index=index,
+                level=level,
+                sh_degree=self.sh_degree,
+                exposed=self.config.refine_exposure,
+                splats=splats,
+                cameras=self.cameras,
+                targets=self.targets,
+                rasterizer=self.rasterizer,
+            ),
+        )
+        return step, meta
+
+    def _render(self, index: int, target: Target, splats: Splats) -> tuple[View, dict]:
         width, height = target.size
-        pose = self.cameras.viewmat(index) if self.config.refine_poses else None
+        pose = self.cameras.viewmat(index) if self.config.refine_poses else self.cameras.base.cam_from_world[index]
+        rate = self.config.dropout * self.fraction
         image, alpha, meta = self.rasterizer(
             splats.means,
             splats.quats,
             splats.scales,
-            self._dropped_out(splats.opacities),
-            colors,
-            (self.cameras.base.cam_from_world[index] if pose is None else pose)[None],
+            drop_out(splats.opacities, rate, self.config.dropout_kind, self.generator),
+            splats.colors if self.sh_degree > 0 else splats.sh0,
+            pose[None],
             target.K[None],
             width,
             height,
-            sh_degree=degree,
+            sh_degree=self.sh_degree,
             render_mode="RGB+ED",
             absgrad=True,
         )
-        return image[0, ..., :3], alpha[0, ..., 0], image[0, ..., 3], background, meta
-
-    def _dropped_out(self, opacities: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """Leave some Gaussians out, strengthen the rest (DropGaussian, Park et al. 2025, eq. 5 and 6)."""
-        rate = self.config.dropout * self.fraction
-        if rate <= 0:
-            return opacities
-        keep = torch.rand(len(opacities), generator=self.generator).to(self.device) >= rate
-        return (opacities * keep / (1 - rate)).clamp(max=0.999)
-
-    def _loss(
-        self, rgb: Tensor, alpha: Tensor, depth: Tensor, background: Tensor, target: Target, index: int
-    ) -> Tensor:
-        weights = self.config.loss
-        if self.config.refine_exposure:
-            rgb = self.cameras.expose(rgb, index)
-        # The background is laid behind after exposure, and behind the target's mask alike.
-        rgb = rgb + (1 - alpha)[..., None] * background
-        wanted = target.rgb
-        if target.mask is not None:
-            wanted = wanted * target.mask[..., None] + background * (1 - target.mask[..., None])
-        loss = losses.photometric(rgb, wanted, weights.ssim)
-        if weights.alpha > 0:
-            loss = loss + weights.alpha * losses.coverage(alpha, target.mask)
-        if weights.depth > 0 and target.depth is not None and target.confidence is not None:
-            loss = loss + weights.depth * losses.relative_depth(depth, target.depth, target.confidence)
-        splats = self.parameters.splats()
-        if weights.opacity > 0 or weights.scale > 0:
-            loss = loss + losses.regularisers(splats.scales, splats.opacities, self.depth_unit, weights)
-        return loss
+        return View(image[0, ..., :3], alpha[0, ..., 0], image[0, ..., 3]), meta
 
     def _refine_if_due(self) -> None:
         config = self.config.densify
         last = self.step_index == self.config.steps
         if last or (self.step_index % config.every == 0 and self.fraction >= config.start):
             self.densifier.refine(self.parameters, grow=not last and self.fraction <= config.stop)
+        if self.step_index in [round(fraction * self.config.steps) for fraction in config.floaters.at]:
+            splats, cameras = self.parameters.splats().detach(), self.cameras.cameras()
+            floaters = find_floaters(splats, cameras, self.rasterizer, config.floaters)
+            self.densifier.remove(self.parameters, floaters, "floater")
 
     def publish(self, emit: EventSink) -> None:
         """Tell the listeners where we are."""
@@ -209,17 +252,25 @@ class Trainer:
             "psnr": self.readings.psnr,
             "gaussians": float(len(self.parameters)),
             "seconds": self.seconds,
+            **{f"loss_{name}": value for name, value in self.readings.terms.items()},
         }
         self.readings = Readings(history=[*self.readings.history, row])
         emit(Progress("train", self.step_index, self.config.steps, "training", row))
         emit(SplatsUpdated(self.step_index, self.parameters.splats().detach()))
 
     def result(self) -> TrainResult:
+        splats = compensate(self.parameters.splats().detach(), self.config.dropout, self.config.dropout_kind)
+        cameras = self.cameras.cameras().to("cpu")
+        coat = undercoat(splats, replace(self.scene, cameras=cameras), self.config.undercoat, self.rasterizer)
+        room = max(0, self.config.densify.max_gaussians - len(splats))
+        coat = coat[torch.linspace(0, len(coat) - 1, min(room, len(coat))).long()]
+        account = asdict(self.densifier.account)
+        account["born"]["undercoat"] = len(coat)
         return TrainResult(
-            splats=self.parameters.splats().detach().to("cpu"),
-            cameras=self.cameras.cameras().to("cpu"),
+            splats=Splats.cat([splats, coat]).to("cpu"),
+            cameras=cameras,
             history=self.readings.history,
-            account=asdict(self.densifier.account),
+            account=account,
             steps=self.step_index,
         )
 
@@ -237,8 +288,11 @@ class Trainer:
             "parameters": self.parameters.state_dict(),
             "cameras": self.cameras.state_dict(),
             "densifier": self.densifier.state_dict(),
+            "coherent": self.coherent.state_dict(),
             "deck": {"cards": self.deck.cards, "generator": self.deck.generator.get_state()},
             "generator": self.generator.get_state(),
+            "term_generator": self.term_generator.get_state(),
+            "objective": self.objective.state_dict(),
             "history": self.readings.history,
         }
         buffer = io.BytesIO()
@@ -263,11 +317,22 @@ class Trainer:
         self.parameters.load_state_dict(state["parameters"])
         self.cameras.load_state_dict(state["cameras"])
         self.densifier.load_state_dict(state["densifier"])
+        self.coherent.load_state_dict(state["coherent"])
         self.deck.cards = list(state["deck"]["cards"])
         self.deck.generator.set_state(state["deck"]["generator"].cpu())
         self.generator.set_state(state["generator"].cpu())
+        self.term_generator.set_state(state["term_generator"].cpu())
+        self.objective.load_state_dict(state["objective"])
         self.readings = Readings(history=state["history"])
         logger.info("Continuing from step %d of %d", self.step_index, self.config.steps)
+
+
+def first_points(scene: PosedScene, depths: DepthMaps | None, config: TrainConfig) -> PointCloud:
+    """What the first Gaussians are made of: the scene's points, and guesses where stereo saw nothing."""
+    begin, guessed = (scene, depths)
+    if depths is not None:
+        begin, guessed = set_back(scene, depths, config.backdrop, config.init.fill_below)
+    return carve(scene, depths, fill_gaps(begin, guessed, config.init), config.hull, config.seed)
 
 
 def level_at(fraction: float, config: TrainConfig) -> float:

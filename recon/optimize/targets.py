@@ -11,14 +11,32 @@ from recon.types import DepthMaps, PosedScene
 
 
 @dataclass(frozen=True)
+class DepthTarget:
+    """Depth of one photo at one resolution."""
+
+    depth: Float[Tensor, "H W"]
+    """0 where unknown."""
+    confidence: Float[Tensor, "H W"]
+    normals: Float[Tensor, "H W 3"] | None = None
+    """Unit, in the world, towards the camera; 0 where unknown."""
+
+
+@dataclass(frozen=True)
 class Target:
     """One photo at one resolution."""
 
     rgb: Float[Tensor, "H W 3"]
     K: Float[Tensor, "3 3"]
-    depth: Float[Tensor, "H W"] | None = None
-    confidence: Float[Tensor, "H W"] | None = None
+    stereo: DepthTarget | None = None
+    """In world units."""
+    prior: DepthTarget | None = None
+    """Of unknown scale and shift, such as a network's."""
     mask: Float[Tensor, "H W"] | None = None
+
+    @property
+    def guide(self) -> DepthTarget | None:
+        """For terms that do not ask for scale: the prior, or stereo where there is none."""
+        return self.stereo if self.prior is None else self.prior
 
     @property
     def size(self) -> tuple[int, int]:
@@ -29,9 +47,12 @@ class Target:
 class Targets:
     """All photos of a scene, resampled on demand and kept."""
 
-    def __init__(self, scene: PosedScene, depths: DepthMaps | None, device: torch.device) -> None:
+    def __init__(
+        self, scene: PosedScene, depths: DepthMaps | None, device: torch.device, prior: DepthMaps | None = None
+    ) -> None:
         self.scene = scene
         self.depths = depths
+        self.prior = prior
         self.device = device
         self._cache: dict[tuple[int, float], Target] = {}
 
@@ -49,15 +70,23 @@ class Targets:
         K = self.scene.cameras.Ks[index].clone()
         K[0] *= size[1] / width
         K[1] *= size[0] / height
-        depth = confidence = mask = None
-        if self.depths is not None:
-            # Depth is sampled, not averaged: a mean across an edge is a surface that does not exist.
-            depth = resample(self.depths.depth[index], size, "nearest-exact").to(self.device)
-            confidence = resample(self.depths.confidence[index], size, "nearest-exact").to(self.device)
+        mask = None
         if self.scene.masks is not None:
             mask = resample(self.scene.masks[index], size, "area").to(self.device)
         pixels = resample(rgb.permute(2, 0, 1), size, "area").permute(1, 2, 0).contiguous()
-        return Target(pixels.to(self.device), K.to(self.device), depth, confidence, mask)
+        return Target(
+            rgb=pixels.to(self.device),
+            K=K.to(self.device),
+            stereo=None if self.depths is None else self._depth(self.depths, index, size),
+            prior=None if self.prior is None else self._depth(self.prior, index, size),
+            mask=mask,
+        )
+
+    def _depth(self, maps: DepthMaps, index: int, size: tuple[int, int]) -> DepthTarget:
+        # Depth is sampled, not averaged: a mean across an edge is a surface that does not exist.
+        sample = lambda planes: resample(planes, size, "nearest-exact").to(self.device)  # noqa: E731
+        normals = None if maps.normals is None else sample(maps.normals[index].permute(2, 0, 1)).permute(1, 2, 0)
+        return DepthTarget(sample(maps.depth[index]), sample(maps.confidence[index]), normals)
 
 
 def resample(values: Tensor, size: tuple[int, int], mode: str) -> Tensor:

@@ -1,9 +1,9 @@
-"""Writing up: the fly-through video and the report."""
+"""Writing up: the fly-through video, the mesh and the report."""
 
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from recon import paths
 from recon.config import to_mapping
 from recon.events import Progress
 from recon.files import write_text
+from recon.mesh import Shots, make_mesh, require_packages, write_mesh, y_up_rotation
 from recon.pipeline import summary
 from recon.pipeline.core import Outcome, Run
 from recon.pipeline.pictures import load_depth, render_view
-from recon.pipeline.stages import Photos, Trained
+from recon.pipeline.stages import Photos, Trained, place_back
 from recon.report import HeldOutView, InputView, Report, build_report
 from recon.types import PoseResult
 from recon.video import even_size, ffmpeg_path, forth_and_back, path_cameras, to_bytes, write_mp4
@@ -32,13 +33,20 @@ class ExportStage:
     description = "video and report"
 
     def settings(self, run: Run) -> Any:
-        return to_mapping(run.config.video), to_mapping(run.config.report)
+        parts = [run.config.video, run.config.report]
+        if run.config.mesh.enabled:
+            require_packages()  # before the long work
+            parts.append(run.config.mesh)
+        return to_mapping(parts)
 
     def compute(self, run: Run) -> Outcome:
         outputs = []
         video = make_video(run)
         if video is not None:
             outputs.append(video)
+        if run.config.mesh.enabled:
+            outputs.append(run.folder.root / "mesh.glb")
+            export_mesh(run, outputs[-1])
         write_text(run.folder.report, build_report(gather(run), run.config.report))
         return Outcome(None, [*outputs, run.folder.report], {"video": video.name if video else None})
 
@@ -68,6 +76,29 @@ def make_video(run: Run) -> Path | None:
     closed = config.path == "orbit" or paths.is_ring(trained.cameras)
     write_mp4(run.folder.video, frames() if closed else forth_and_back(frames()), size, config)
     return run.folder.video
+
+
+def export_mesh(run: Run, out: Path) -> int:
+    """Write a textured mesh of the result in the format of `out`'s suffix; returns the number of triangles.
+
+    Raises:
+        InputError: the splats show no surface.
+        MissingDependencyError: the packages of the extra `mesh` are not installed.
+        ResourceError: the folder is not writable or the disk is full.
+    """
+    photos: Photos = run.value("images")
+    result: PoseResult = run.value("poses")
+    trained: Trained = run.value("train")
+    placed = result.cameras.registered.nonzero()[:, 0].tolist()
+    cameras = place_back(trained.cameras, result.cameras)[placed]
+    masks = None if photos.used.masks is None else [photos.used.masks[v] for v in placed]
+    shots = Shots([photos.used.images[v] for v in placed], cameras, masks)
+    frames = run.config.mesh.between * len(placed)
+    poses = paths.interpolate(trained.cameras, frames, run.value("dense").points.xyz)
+    between = replace(trained.cameras[[0] * frames], cam_from_world=poses)
+    mesh = make_mesh(trained.splats, shots, between, run.rasterizer, run.config.mesh, run.emit)
+    write_mesh(out, mesh, y_up_rotation(cameras))
+    return len(mesh.surface.faces)
 
 
 @dataclass(frozen=True)

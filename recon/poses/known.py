@@ -7,14 +7,19 @@ import torch
 
 from recon.errors import InputError, PoseError
 from recon.events import EventSink, Progress, ignore
+from recon.poses import learned
 from recon.poses.base import KnownCameras, PosesConfig
-from recon.poses.correspond import match_thoroughly
+from recon.poses.correspond import match_nearest, match_thoroughly, strengthen
 from recon.poses.features import Features
+from recon.poses.learned import AlikedMatcher
 from recon.poses.matches import Model, Tracks, Verified, build_tracks, read_model, read_verified, work_scale
 from recon.poses.process import JobError, run_job
 from recon.poses.result import assemble_known, work_sizes
 from recon.sfm.packing import PairMatches
 from recon.types import Cameras, ImageSet, PoseResult
+
+ENOUGH_POINTS = 100
+"""Triangulated points that a photo should see: dense stereo takes its range of depths from them."""
 
 
 class KnownBackend:
@@ -37,15 +42,32 @@ class KnownBackend:
             )
         emit(Progress("poses", 0, 2, "matching"))
         try:
-            features, matches = match_thoroughly(
-                images.images, config, lambda message: emit(Progress("poses", 0, 2, message))
-            )
-            emit(Progress("poses", 1, 2, "triangulating"))
-            tracks, verified, model = triangulate(images, cameras, features, matches, config)
+            tracks, verified, model = _match_and_triangulate(images, cameras, config, emit)
         except JobError as error:
             raise PoseError(f"Triangulation failed: {error}. Try fewer, smaller photos.") from error
         emit(Progress("poses", 2, 2, "done"))
         return assemble_known(images, cameras, model, tracks, verified)
+
+
+def _match_and_triangulate(
+    images: ImageSet, cameras: Cameras, config: PosesConfig, emit: EventSink
+) -> tuple[Tracks, Verified, Model]:
+    """Quick matches first: only photos that these leave with few points are worth LightGlue's time."""
+
+    def tell(message: str) -> None:
+        emit(Progress("poses", 0, 2, message))
+
+    if not learned.available()[0]:
+        return triangulate(images, cameras, *match_thoroughly(images.images, config, tell), config)
+    aliked = AlikedMatcher(config.max_side)
+    features, matches = match_nearest(aliked, images.images)
+    emit(Progress("poses", 1, 2, "triangulating"))
+    found = triangulate(images, cameras, features, matches, config)
+    points_seen = np.bincount(found[2].observations[:, 1].astype(int), minlength=len(images))
+    poor = [v for v in range(len(images)) if cameras.registered[v] and points_seen[v] < ENOUGH_POINTS]
+    if not poor:
+        return found
+    return triangulate(images, cameras, features, strengthen(aliked, features, matches, tell, poor), config)
 
 
 def triangulate(

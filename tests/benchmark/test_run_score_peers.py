@@ -1,11 +1,14 @@
 """Adapters of other programs, run on stand-ins that check what they are given and leave what the real ones would."""
 
+import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from recon import plyio
 from recon.benchmark.runs import isolate
 from recon.benchmark.runs.methods import METHODS, Task, external
 from recon.benchmark.runs.methods.external import shield_first
@@ -15,6 +18,7 @@ from recon.data import colmap
 from recon.data.transforms_json import read_transforms, write_transforms
 from recon.errors import ReconError
 from recon.files import write_json
+from recon.plyio import write_points
 from recon.types import Cameras, PointCloud, Splats
 
 STAND_IN = """#!{python}
@@ -23,9 +27,10 @@ with open("said.txt", "a") as said:
     said.write(json.dumps(sys.argv[1:]) + "\\n")
 arguments = dict(zip(sys.argv, sys.argv[1:]))
 if "{kind}" != "export":
-    folder = pathlib.Path("model")
-    assert (folder / "sparse/0/points3D.bin").is_file() and (folder / "points.ply").is_file()
-    frames = json.loads((folder / "cameras.json").read_text())["frames"]
+    folder = pathlib.Path("{project}")
+    assert (folder / "sparse/0/points3D.bin").is_file() or "{project}" != "model"
+    assert (folder / "points.ply").is_file()
+    frames = json.loads((folder / "{cameras}").read_text())["frames"]
     assert all((folder / frame["file_path"]).is_file() for frame in frames)
 {work}
 """
@@ -48,11 +53,11 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
     (folder / "model" / "images").mkdir(parents=True)
     for name in names:
         (folder / "inputs" / name).write_bytes(b"a photo")
-        (folder / "model" / "images" / name).write_bytes(b"a photo")
+        (folder / "model" / "images" / name).write_bytes(f"the photo {name}".encode())
     points = PointCloud(torch.rand(5, 3) + 2, torch.rand(5, 3), torch.ones(5))
     write_transforms(folder / "model" / "cameras.json", names, cameras, images="images")
     colmap.write_model(folder / "model" / "sparse" / "0", names, cameras, points)
-    (folder / "model" / "points.ply").write_bytes(b"points")
+    write_points(folder / "model" / "points.ply", points)
     write_ply(folder / "some.ply", one_splat())
     write_transforms(folder / isolate.TEST_CAMERAS, ("t.png",), cameras[1], images="tests")
     write_json(folder / isolate.TASK, {"seed": 4, "poses": "given", "options": {"steps": "9"}, "cpus": 1})
@@ -80,8 +85,11 @@ def one_splat() -> Splats:
 
 def stand_in(folder: Path, name: str) -> Path:
     kind = "export" if name == "ns-export" else "train"
+    project, cameras = ("opensplat", "transforms.json") if name == "opensplat" else ("model", "cameras.json")
     path = folder / name
-    path.write_text(STAND_IN.format(python=sys.executable, kind=kind, work=WORK[name]))
+    path.write_text(
+        STAND_IN.format(python=sys.executable, kind=kind, work=WORK[name], project=project, cameras=cameras)
+    )
     path.chmod(0o755)
     return path
 
@@ -89,7 +97,7 @@ def stand_in(folder: Path, name: str) -> Path:
 @pytest.mark.parametrize(
     ("method", "program", "flags"),
     [
-        ("opensplat", "opensplat", ("--keep-crs", '"-n", "9"', '"-d", "1"')),
+        ("opensplat", "opensplat", ("--keep-crs", '"-n", "9"', '"--num-downscales", "0"')),
         ("splatfacto", "ns-train", ('"--orientation-method", "none"', '"--auto-scale-poses", "False"', '"9"', '"4"')),
         ("gsplat", "simple_trainer.py", ("--no-normalize-world-space", '"--max-steps", "9"', '"--data-factor", "1"')),
     ],
@@ -99,6 +107,8 @@ def test_a_program_gets_cameras_and_points_and_its_splats_are_shown(task, tmp_pa
     if program == "ns-train":
         stand_in(tmp_path, "ns-export")
     task.options["program"] = str(path)
+    if method == "opensplat":
+        task.options["flags"] = "--num-downscales 0"
     METHODS[method].check(task.options)
     METHODS[method].fit(task)
     METHODS[method].render(task)
@@ -108,6 +118,29 @@ def test_a_program_gets_cameras_and_points_and_its_splats_are_shown(task, tmp_pa
     known = read_transforms(task.folder / isolate.CAMERAS)
     assert [Path(name).name for name in known.names] == ["a.png", "b.png", "c.png"]
     assert (task.folder / isolate.FITTED).read_text().count("model/splats.ply") == 1
+
+
+def test_a_seed_changes_the_order_of_what_opensplat_reads_and_nothing_else(task, tmp_path):
+    def project(seed: int) -> tuple[list[str], dict[str, list[list[float]]], np.ndarray]:
+        folder = tmp_path / f"{seed}-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        external.write_plain_project(task.model, folder, seed)
+        frames = json.loads((folder / "transforms.json").read_text())["frames"]
+        photos = [(folder / frame["file_path"]).read_text() for frame in frames]
+        assert [frame["file_path"] for frame in frames] == ["0000.png", "0001.png", "0002.png"]
+        vertices = plyio.read_vertices(folder / "points.ply")
+        assert vertices.dtype.names == ("x", "y", "z", "red", "green", "blue")  # what it skips, it misreads
+        return photos, dict(zip(photos, (frame["transform_matrix"] for frame in frames))), vertices
+
+    given = read_transforms(task.model / "cameras.json")
+    seen = {seed: project(seed) for seed in range(4)}
+    assert project(2)[0] == seen[2][0]
+    assert len({tuple(photos) for photos, _, _ in seen.values()}) > 1
+    assert len({vertices.tobytes() for _, _, vertices in seen.values()}) > 1
+    for _, poses, vertices in seen.values():
+        assert poses == seen[0][1]
+        assert set(poses) == {f"the photo {Path(name).name}" for name in given.names}
+        assert (np.sort(vertices, order="x") == np.sort(seen[0][2], order="x")).all()
 
 
 def test_a_program_that_fails_fails_the_step(task, tmp_path):

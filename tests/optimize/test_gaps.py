@@ -7,8 +7,8 @@ import torch
 from optimize_scenes import SIZE, arc_cameras, scene
 
 from recon.optimize.config import DensifyConfig, InitConfig, RateConfig
-from recon.optimize.densify import Densifier
 from recon.optimize.gaps import Surface, depth_buffer, fill_gaps, hides, move_back, views_between
+from recon.optimize.growth.select import make_densifier
 from recon.optimize.init import splats_from_points
 from recon.optimize.parameters import SplatParameters
 from recon.types import DepthMaps, PointCloud
@@ -102,7 +102,7 @@ def test_a_refinement_shrinks_fog_and_removes_what_no_photo_shows() -> None:
     xyz = torch.tensor([[0.0, 0, 0], [0.3, 0, 0], [40.0, 0, 0], [0.0, 0, -9]])
     points = PointCloud(xyz, torch.rand(4, 3), torch.ones(4), spacing=torch.tensor([0.05, 3.0, 0.05, 0.05]))
     parameters = SplatParameters(splats_from_points(points, InitConfig(), 0), RateConfig(), 4.0)
-    densifier = Densifier(DensifyConfig(), 4, cameras, seed=0)
+    densifier = make_densifier(DensifyConfig(), 4, cameras, seed=0)
     densifier.refine(parameters, grow=False)
     left = parameters.splats().detach()
     assert len(left) == 2

@@ -4,7 +4,7 @@ import torch
 from recon.errors import InputError
 from recon.geometry.so3 import quat_to_rotmat
 from recon.optimize.config import DensifyConfig, InitConfig
-from recon.optimize.densify import choose_to_grow, split_in_two
+from recon.optimize.growth.gradient import choose_to_grow, split_in_two
 from recon.optimize.init import quats_from_normals, sample_spacing, splats_from_points, thin_out, z_order
 from recon.types import PointCloud, Splats
 

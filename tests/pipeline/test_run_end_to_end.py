@@ -19,6 +19,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
+import trimesh
 from PIL import Image
 
 from recon import pipeline
@@ -206,11 +207,12 @@ def test_a_failing_run_leaves_the_results_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["ply", "splat", "points", "transforms", "colmap"])
+@pytest.mark.parametrize("kind", ["ply", "splat", "points", "transforms", "colmap", "mesh"])
 def test_exports_read_back(scene: Scene, resumed: tuple[int, str, str], tmp_path: Path, kind: str) -> None:
     from recon import cli
 
-    suffix = {"ply": ".ply", "splat": ".splat", "points": ".ply", "transforms": ".json", "colmap": ""}[kind]
+    suffixes = {"ply": ".ply", "splat": ".splat", "points": ".ply", "transforms": ".json", "colmap": "", "mesh": ".glb"}
+    suffix = suffixes[kind]
     out = tmp_path / f"export{suffix}"
     assert cli.run(["export", str(scene.run.root), "--format", kind, "--out", str(out)]) == 0
     original = read_ply(scene.run.splats)
@@ -220,6 +222,10 @@ def test_exports_read_back(scene: Scene, resumed: tuple[int, str, str], tmp_path
         assert torch.allclose(back.means.sum(0), original.means.sum(0), rtol=1e-3, atol=1e-2)
     elif kind == "points":
         assert out.stat().st_size > 1000
+    elif kind == "mesh":
+        mesh = trimesh.load(out, force="mesh")
+        assert len(mesh.faces) > 1000
+        assert mesh.visual.uv.shape == (len(mesh.vertices), 2)
     else:
         known = read_transforms(out) if kind == "transforms" else read_model(out)
         ours = read_transforms(scene.run.cameras)

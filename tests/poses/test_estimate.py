@@ -172,6 +172,25 @@ def test_known_cameras_stay_and_get_points() -> None:
     assert (z > 0).float().mean() > 0.99
 
 
+@pytest.mark.parametrize("enough", [1, 100_000])
+def test_known_cameras_take_the_slow_matcher_only_where_points_are_few(
+    monkeypatch: pytest.MonkeyPatch, enough: int
+) -> None:
+    asked: list[list[int]] = []
+
+    def record(aliked: object, features: object, matches: object, tell: object, wanted: list[int]) -> object:
+        asked.append(wanted)
+        return matches
+
+    monkeypatch.setattr("recon.poses.known.strengthen", record)
+    monkeypatch.setattr("recon.poses.known.ENOUGH_POINTS", enough)
+    truth = door_truth(NAMES[:2])
+    known = {name: truth[v] for v, name in enumerate(NAMES[:2])}
+    result = estimate(door(NAMES[:3], 320), PosesConfig(backend="known"), known=known)
+    assert asked == ([] if enough == 1 else [[0, 1]])  # the third photo has no camera: it is not asked about
+    assert len(result.points) > 100
+
+
 def test_a_left_out_photo_is_localized(result: PoseResult) -> None:
     names = ("door_03.jpg", "door_07.jpg", "door_09.jpg")
     rows = [NAMES.index(name) for name in names]

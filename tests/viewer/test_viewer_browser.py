@@ -192,7 +192,7 @@ def test_live_run_is_watched_from_before_the_first_splat(
     live(SceneReady(blob_posed_scene()))
     tab.until(lambda seen: share_of(seen, WHITE, PALE) > 1e-3, "points before there are splats")
     captured = browser_picture(only_client(live.viewer))  # without splats, a screenshot is the browser's own picture
-    assert share_of(captured[..., :3], WHITE, 20) > 1e-3
+    assert share_of(captured[..., :3], WHITE, PALE) > 1e-3
     live(Progress("train", 30, 100, "step 30", {"loss": 0.25, "psnr": 19.5}))
     live(SplatsUpdated(30, one_color(RED, 40)))
     tab.until(lambda seen: share_of(seen, RED) > 0.01 and share_of(seen, WHITE, PALE) < 1e-3, "the first splats")

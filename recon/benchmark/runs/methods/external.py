@@ -1,7 +1,10 @@
 """Other programs, in environments of their own: they get cameras and sparse points from us, and leave a PLY of splats
 that our renderer shows. Nothing of them is installed, imported or changed."""
 
+import json
 import os
+import random
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,15 +12,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from numpy.lib.recfunctions import repack_fields
+
+from recon import plyio
 from recon.benchmark.runs import isolate
 from recon.benchmark.runs.methods.base import Task, check_options, fitted
 from recon.benchmark.runs.methods.splatting import find_cameras, save_views
 from recon.compress import read_splats
 from recon.data import colmap
 from recon.errors import MissingDependencyError, ReconError
+from recon.files import write_json
 
 SCENE = "splats.ply"
 STEPS = "steps"
+FLAGS = "flags"
 
 
 @dataclass(frozen=True)
@@ -71,19 +79,30 @@ class ExternalMethod:
 
 @dataclass(frozen=True)
 class OpenSplatMethod(ExternalMethod):
-    """https://github.com/pierotofy/OpenSplat; its CPU build needs no GPU (`device` has no meaning)."""
+    """https://github.com/pierotofy/OpenSplat; its CPU build needs no GPU (`device` has no meaning).
+
+    With one option more: `flags`, for the program. It begins with quarters of the photos and doubles them every 3000
+    steps, so runs shorter than that want `--num-downscales 0`.
+    """
 
     name: str = "opensplat"
     program: str = "opensplat"
-    advice: str = "Build it as its README says and put it on the PATH, or pass --option program=FILE."
+    advice: str = "Build it (docs/peers.md) and put it on the PATH, or pass --option program=FILE."
     steps: int = 3000
     gpus: float = 0.0
 
+    def check(self, options: Mapping[str, str]) -> None:
+        """As for the others, with one option more."""
+        super().check({key: value for key, value in options.items() if key != FLAGS})
+
     def train(self, task: Task, program: str, steps: int) -> Path:
         """`--keep-crs`: the splats stay in the cameras' world."""
-        shutil.copyfile(task.model / "cameras.json", task.model / "transforms.json")
-        out = task.folder / "opensplat.ply"
-        call([program, "model", "-n", str(steps), "-d", "1", "--keep-crs", "-o", str(out)], task.folder)
+        project = task.folder / "opensplat"
+        project.mkdir()
+        write_plain_project(task.model, project, task.seed)
+        out = project / "splats.ply"
+        flags = shlex.split(task.options.get(FLAGS, ""))
+        call([program, str(project), "-n", str(steps), "--keep-crs", "-o", str(out), *flags], task.folder)
         return out
 
 
@@ -144,6 +163,24 @@ class GsplatMethod(ExternalMethod):
             task.folder,
         )
         return task.folder / "gs" / "ply" / f"point_cloud_{steps - 1}.ply"
+
+
+def write_plain_project(source: Path, target: Path, seed: int) -> None:
+    """`transforms.json`, photos and points with only position and colour, as OpenSplat reads them.
+
+    It has no seed: its random numbers are always the same. So what meets them is put in an order that `seed` decides:
+    the points, and the photos, which it takes by their names.
+    """
+    order = random.Random(seed)
+    project = json.loads((source / "cameras.json").read_text(encoding="utf-8"))
+    order.shuffle(project["frames"])
+    for i, frame in enumerate(project["frames"]):
+        photo = source / frame["file_path"]
+        frame["file_path"] = f"{i:04d}{photo.suffix}"
+        shutil.copyfile(photo, target / frame["file_path"])
+    write_json(target / "transforms.json", project | {"ply_file_path": "points.ply"})
+    rows = repack_fields(plyio.read_vertices(source / "points.ply")[["x", "y", "z", "red", "green", "blue"]])
+    plyio.write_vertices(target / "points.ply", rows[order.sample(range(len(rows)), len(rows))])
 
 
 def shield_first(project: Path) -> None:

@@ -1,40 +1,25 @@
-"""Adding and removing Gaussians, under a hard cap, every one accounted for.
-
-Growth follows the absolute screen-space gradient (AbsGS, Ye et al. 2024): where many pixels pull a Gaussian in
+"""Growth by the absolute screen-space gradient (AbsGS, Ye et al. 2024): where many pixels pull a Gaussian in
 different directions, it covers detail that one Gaussian cannot show.
 """
 
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from recon.geometry.projection import project
 from recon.geometry.so3 import quat_to_rotmat
-from recon.optimize.config import DensifyConfig
+from recon.optimize.growth.base import Densifier
+from recon.optimize.growth.config import DensifyConfig
 from recon.optimize.parameters import SplatParameters
 from recon.types import Cameras, Splats
 
 
-@dataclass
-class Account:
-    """Every Gaussian born or pruned, by cause."""
-
-    cloned: int = 0
-    split: int = 0
-    pruned: dict[str, int] = field(default_factory=lambda: {"opacity": 0, "unseen": 0, "not finite": 0})
-
-
-class Densifier:
+class GradientDensifier(Densifier):
     """Gathers screen-space statistics at each step and acts on them at each refinement."""
 
     def __init__(self, config: DensifyConfig, n: int, cameras: Cameras, seed: int) -> None:
-        self.config = config
-        self.cameras = cameras
-        self.account = Account()
-        self.generator = torch.Generator().manual_seed(seed)
+        super().__init__(config, n, cameras, seed)
         self._reset(n, cameras.cam_from_world.device)
 
     def _reset(self, n: int, device: torch.device) -> None:
@@ -64,62 +49,40 @@ class Densifier:
     @torch.no_grad()
     def refine(self, parameters: SplatParameters, grow: bool) -> None:
         """Prune, shrink, then grow within the cap; the statistics start anew."""
-        parameters.cap_scales(self.config.max_angle * self._distance(parameters.tensors()["means"].detach()))
+        self._shrink(parameters)
         splats = parameters.splats().detach()
-        doomed = self._doomed(splats)
-        mean_gradient = self.gradient / self.seen.clamp_min(1)
+        causes = self._doomed(splats, self.config.prune_opacity)
+        doomed = torch.stack(list(causes.values())).any(0)
         chosen = torch.zeros_like(doomed)
         if grow:
+            mean_gradient = self.gradient / self.seen.clamp_min(1)
             room = self.config.max_gaussians - int((~doomed).sum())
             chosen = choose_to_grow(mean_gradient, ~doomed, self.config, room)
+        gone, born = self._grow(splats, chosen)
+        parameters.rewrite((~doomed & ~gone).nonzero()[:, 0], born)
+        self._reset(len(parameters), splats.device)
+
+    def _grow(self, splats: Splats, chosen: Bool[Tensor, " N"]) -> tuple[Bool[Tensor, " N"], Splats]:
+        """(those replaced by their halves, those born) of the Gaussians chosen to grow."""
         # radii cover three standard deviations
         split = chosen & (self.radius_px > 3 * self.config.split_radius_px)
         clone = chosen & ~split
-        born = [splats[clone], split_in_two(splats[split], self.generator)]
-        self.account.cloned += int(clone.sum())
-        self.account.split += int(split.sum())
-        parameters.rewrite((~doomed & ~split).nonzero()[:, 0], Splats.cat(born))
-        self._reset(len(parameters), splats.device)
+        self.account.add_born("cloned", int(clone.sum()))
+        self.account.add_born("split", int(split.sum()))
+        return split, Splats.cat([splats[clone], split_in_two(splats[split], self.generator)])
+
+    @torch.no_grad()
+    def remove(self, parameters: SplatParameters, doomed: Bool[Tensor, " N"], cause: str) -> None:
+        super().remove(parameters, doomed, cause)
+        self.gradient, self.seen, self.radius_px = (x[~doomed] for x in (self.gradient, self.seen, self.radius_px))
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "gradient": self.gradient,
-            "seen": self.seen,
-            "radius_px": self.radius_px,
-            "account": asdict(self.account),
-            "generator": self.generator.get_state(),
-        }
+        statistics = {"gradient": self.gradient, "seen": self.seen, "radius_px": self.radius_px}
+        return {**super().state_dict(), **statistics}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
         self.gradient, self.seen, self.radius_px = state["gradient"], state["seen"], state["radius_px"]
-        self.account = Account(**state["account"])
-        self.generator.set_state(state["generator"].cpu())
-
-    def _distance(self, means: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
-        """From each Gaussian to the nearest camera."""
-        return torch.cdist(means, self.cameras.centers).amin(dim=1)
-
-    def _unseen(self, means: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
-        """Centres in front of no camera, or outside of every photo's frame."""
-        uv, z = project(means, self.cameras.cam_from_world, self.cameras.Ks)
-        size = torch.stack([self.cameras.width, self.cameras.height], dim=-1).to(uv)[:, None]
-        rim = self.config.margin * size
-        inside = (z > 0) & (uv >= -rim).all(-1) & (uv <= size + rim).all(-1)
-        return ~inside.any(dim=0)
-
-    def _doomed(self, splats: Splats) -> Bool[Tensor, " N"]:
-        finite = torch.stack([v.flatten(1).isfinite().all(1) for v in with_columns(splats)]).all(0)
-        faint = splats.opacities < self.config.prune_opacity
-        unseen = self._unseen(splats.means)
-        self.account.pruned["not finite"] += int((~finite).sum())
-        self.account.pruned["opacity"] += int((faint & finite).sum())
-        self.account.pruned["unseen"] += int((unseen & finite & ~faint).sum())
-        return ~finite | faint | unseen
-
-
-def with_columns(splats: Splats) -> list[Tensor]:
-    """The tensors as [N, -1] so that rows can be reduced; empty ones are left out."""
-    return [v.reshape(len(splats), -1) for v in splats.tensors().values() if v.numel() > 0]
 
 
 def choose_to_grow(

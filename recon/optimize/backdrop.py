@@ -1,0 +1,143 @@
+"""A backdrop that stereo cannot see: the same flat colour behind the scene in most of the photos.
+
+A clear sky, a studio's sweep, the black box of a data set: nothing can be matched there, so its depth is carried over
+from what stands in front of it, and Gaussians of its colour hang beside the object and hide it from other sides. A
+flat colour looks the same at any distance; far behind everything it can hide nothing.
+
+Not from a paper. A flat region of a single photo is left alone: it may be a wall, and its carried-over depth right.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recon.optimize.gaps import Surface
+from recon.types import Cameras, DepthMaps, PointCloud, PosedScene
+
+logger = logging.getLogger(__name__)
+
+WINDOW_PX = 9
+FLAT = 3.0 / 255
+"""Standard deviation of the colour in that window below which a pixel is flat."""
+SAME_COLOR = 10.0 / 255
+"""Largest difference, in any channel, of two regions' mean colours that are one backdrop."""
+SURE = 0.5
+"""Confidence of the depths that say where the scene ends."""
+
+
+@dataclass(frozen=True)
+class BackdropConfig:
+    """When a flat colour counts as the backdrop, and where it goes."""
+
+    distance: float = 3.0
+    """In units of the scene's depth (95% of the sure depths are nearer than one). 0 turns it off."""
+    min_area: float = 0.02
+    """Smallest region, as a share of the photo; it must reach an upper or side rim of the photo, and not the lower."""
+    in_photos: float = 0.6
+    """Smallest share of the photos that must show it."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected flat part of a photo."""
+
+    view: int
+    mask: NDArray[np.bool_]
+    rgb: NDArray[np.float32]
+    """Mean colour, [3]."""
+
+
+def set_back(
+    scene: PosedScene, depths: DepthMaps, config: BackdropConfig, unsure_below: float
+) -> tuple[PosedScene, DepthMaps]:
+    """Points and depths to start from, with the backdrop, where there is one, far behind everything.
+
+    Where a photo shows the backdrop nothing stands in front of it, so points that it would show there are dropped
+    (carving, as with a silhouette): mostly rims of the object that stereo made too wide.
+
+    Args:
+        unsure_below: confidence below which a depth is a guess.
+    """
+    if config.distance <= 0:
+        return scene, depths
+    regions = [r for view in range(len(scene)) for r in flat_regions(scene, depths, view, config, unsure_below)]
+    chosen = most_common(regions, least=config.in_photos * len(scene))
+    sure = torch.cat([d[(c > SURE) & (d > 0)] for d, c in zip(depths.depth, depths.confidence)])
+    if not chosen or sure.numel() == 0:
+        return scene, depths
+    far = config.distance * float(np.quantile(sure.numpy(), 0.95))
+    depth, confidence, points = list(depths.depth), list(depths.confidence), scene.points
+    for region in chosen:
+        view = region.view
+        shown = _connected(region, scene.images[view])
+        points = points[~_seen_before(points, scene.cameras[view], shown)]
+        behind = shown | (_wider(region.mask) & (confidence[view] < unsure_below))
+        depth[view] = torch.where(behind, far, depth[view])
+        confidence[view] = torch.where(behind, 0.0, confidence[view])
+    dropped = len(scene.points) - len(points)
+    logger.info("A flat backdrop is put behind everything; %d points stood before it", dropped)
+    return replace(scene, points=points), replace(depths, depth=tuple(depth), confidence=tuple(confidence))
+
+
+def flat_regions(
+    scene: PosedScene, depths: DepthMaps, view: int, config: BackdropConfig, unsure_below: float
+) -> list[Region]:
+    """The flat, unsure parts of one photo that reach its rim, but not the lower one: that may be the floor."""
+    photo = scene.images[view]
+    flat = _flatness(photo) & (depths.confidence[view] < unsure_below)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(flat.numpy().astype(np.uint8), connectivity=4)
+    height, width = labels.shape
+    regions = []
+    for label in range(1, count):
+        x, y, w, h, area = (int(v) for v in stats[label])
+        at_rim = (x == 0 or y == 0 or x + w == width) and y + h < height
+        if at_rim and area >= config.min_area * height * width:
+            mask = labels == label
+            regions.append(Region(view, mask, photo.numpy()[mask].mean(axis=0)))
+    return regions
+
+
+def most_common(regions: list[Region], least: float) -> list[Region]:
+    """The regions of the one colour that most photos show; none if fewer than `least` do."""
+
+    def alike(region: Region) -> list[Region]:
+        return [r for r in regions if np.abs(r.rgb - region.rgb).max() <= SAME_COLOR]
+
+    def photos(group: list[Region]) -> int:
+        return len({r.view for r in group})
+
+    best = max((alike(region) for region in regions), key=photos, default=[])
+    return best if photos(best) >= least else []
+
+
+def _flatness(photo: Float[Tensor, "H W 3"]) -> Bool[Tensor, "H W"]:
+    mean = cv2.blur(photo.numpy(), (WINDOW_PX, WINDOW_PX))
+    variance = cv2.blur(photo.numpy() ** 2, (WINDOW_PX, WINDOW_PX)) - mean**2
+    return torch.from_numpy(variance.max(axis=2) < FLAT**2)
+
+
+def _connected(region: Region, photo: Float[Tensor, "H W 3"]) -> Bool[Tensor, "H W"]:
+    """The region and what of its colour is connected to it: the gaps between leaves."""
+    alike = (np.abs(photo.numpy() - region.rgb).max(axis=2) <= SAME_COLOR) | region.mask
+    _, labels = cv2.connectedComponents(alike.astype(np.uint8), connectivity=4)
+    return torch.from_numpy(alike & np.isin(labels, np.unique(labels[region.mask])))
+
+
+def _wider(mask: NDArray[np.bool_]) -> Bool[Tensor, "H W"]:
+    """By half a window: beside an edge no window is flat."""
+    kernel = np.ones((WINDOW_PX, WINDOW_PX), np.uint8)
+    return torch.from_numpy(cv2.dilate(mask.astype(np.uint8), kernel).astype(bool))
+
+
+def _seen_before(points: PointCloud, camera: Cameras, shown: Bool[Tensor, "H W"]) -> Bool[Tensor, " P"]:
+    """Points that the photo would show within the backdrop, a pixel from its rim or more."""
+    inner = torch.from_numpy(cv2.erode(shown.numpy().astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool))
+    surface = Surface(torch.where(inner, 0.0, torch.inf), camera.cam_from_world[0], camera.Ks[0])
+    z, backdrop = surface.behind(points.xyz)
+    return (z > 0) & backdrop.isfinite()

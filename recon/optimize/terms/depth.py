@@ -1,0 +1,26 @@
+"""Rendered depth against depth of the right scale."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from recon.optimize.terms.base import Step
+
+
+def relative_depth(
+    depth: Float[Tensor, "H W"], target: Float[Tensor, "H W"], confidence: Float[Tensor, "H W"]
+) -> Float[Tensor, ""]:
+    """Confidence-weighted mean of |log depth - log target|: scale-free, and mild on far surfaces.
+
+    Pixels without a target (confidence 0) or without a hit (depth 0) do not count.
+    """
+    weight = confidence * (target > 0) * (depth.detach() > 0)
+    distance = (depth.clamp_min(1e-6).log() - target.clamp_min(1e-6).log()).abs()
+    # A stereo outlier must not drag the surface: beyond a tenth the pull no longer grows.
+    return (weight * distance.clamp(max=0.1)).sum() / weight.sum().clamp_min(1.0)
+
+
+def term(step: Step) -> Float[Tensor, ""]:
+    stereo = step.target.stereo
+    if stereo is None:
+        return step.rgb.new_zeros(())
+    return relative_depth(step.view.depth, stereo.depth, stereo.confidence)

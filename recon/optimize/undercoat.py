@@ -1,0 +1,250 @@
+"""What lies just beyond the photos' rims, in soft colours under the finished splats.
+
+From where no camera stood, a view shows parts that no photo shows: left as they are, they are black holes. Each photo
+is continued past its rim, the inverse depth as the plane that fits it best (planes are affine in inverse depth) plus
+what the rim deviates from it, the colours blurred ever more with the distance. Gaussians painted there are drawn only
+where nothing better is: one that would stand in front of a surface is moved back along its ray, and those that still
+show through what the splats cover in the photos are dropped, by the exact share that rendering gives them.
+
+Our own; the pull-push pyramid is that of Gortler et al. 1996 (The Lumigraph), section 4.2.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import cv2
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from recon.geometry.projection import pixel_grid, unproject
+from recon.geometry.se3 import interpolate_poses
+from recon.optimize.gaps import SAME_SURFACE, Surface, move_back, neighbour_pairs
+from recon.render import Rasterizer, render
+from recon.types import SH_C0, Cameras, PosedScene, Splats
+
+logger = logging.getLogger(__name__)
+
+COVERED = 0.9
+"""Alpha from which a pixel of the finished splats counts as covered."""
+BETWEEN = (0.25, 0.5, 0.75)
+SURFACE_SIDE, CONFLICT_SIDE = 128, 200
+"""Longest side, in pixels, of the views that say where surfaces are and which Gaussians are in the way."""
+CONFLICT_AREA = 6e-6
+"""Share of a photo's pixels that a Gaussian may take from covered ones, summed over all photos."""
+ROUNDS = 2
+"""Dropping some uncovers others."""
+NEARER, FARTHER = 1.3, 0.5
+"""How far the inverse depth may leave the range that it has within the photo, on that plane."""
+SIZE = 0.7
+"""Standard deviation in units of the spacing."""
+MIN_PIXELS = 30
+
+
+@dataclass(frozen=True)
+class UndercoatConfig:
+    """The soft rim around what the photos show."""
+
+    margin: float = 0.25
+    """How far beyond the photos' rims, in units of their longest side. 0 turns it off."""
+    side: int = 96
+    """Longest side, in pixels, of the picture of a photo that is continued."""
+    stride: int = 2
+    """Every how many of its pixels there is a Gaussian."""
+    opacity: float = 0.9
+
+
+def undercoat(splats: Splats, scene: PosedScene, config: UndercoatConfig, rasterizer: Rasterizer) -> Splats:
+    """Further Gaussians to be added to the finished `splats` of `scene`; none for photos with masks.
+
+    Args:
+        splats: on any device; what is returned is on the same.
+        scene: the photos with the cameras that the splats were trained with.
+    """
+    if config.margin <= 0 or scene.masks is not None:
+        return splats[:0]
+    view = _Views(splats, scene.cameras, rasterizer)
+    photos, between = view.surfaces(), view.surfaces_between()
+    layers = [_layer(scene, i, view, photos, between, config, splats.shN.shape[1]) for i in range(len(scene))]
+    coat = Splats.cat(layers).to(splats.means.device)
+    offered = len(coat)
+    for _ in range(ROUNDS):
+        coat = coat[view.taken_from_covered(coat) <= CONFLICT_AREA]
+    logger.info("%d soft Gaussians beyond the photos' rims, of %d offered", len(coat), offered)
+    return coat
+
+
+class _Views:
+    """The finished splats, small, from the photos' places and from between."""
+
+    def __init__(self, splats: Splats, cameras: Cameras, rasterizer: Rasterizer) -> None:
+        self.splats = splats
+        self.cameras = cameras
+        self.rasterizer = rasterizer
+
+    def camera(self, index: int, side: int, margin: float = 0.0) -> tuple[Cameras, int]:
+        """Camera of a photo for a picture with the longest side `side`, and a frame of so many pixels around it."""
+        full = self.cameras[index]
+        scale = side / float(torch.maximum(full.width, full.height))
+        size = [(edge * scale).round().long() for edge in (full.width, full.height)]
+        frame = round(margin * side)
+        small = full.resized(*size)
+        Ks = small.Ks.clone()
+        Ks[:, :2, 2] += frame
+        width, height = (int(edge) + 2 * frame for edge in size)
+        return Cameras.create(small.cam_from_world, Ks, width, height), frame
+
+    def depth(self, camera: Cameras) -> tuple[Float[Tensor, "H W"], Float[Tensor, "H W"]]:
+        """(depth, alpha) on the CPU."""
+        with torch.no_grad():
+            drawn = render(self.splats, camera.to(self.rasterizer.device), self.rasterizer)
+        return drawn.depth[0].cpu(), drawn.alpha[0].cpu()
+
+    def surface(self, camera: Cameras) -> Surface:
+        """What is covered, as a surface that must not be hidden."""
+        depth, alpha = self.depth(camera)
+        return Surface(torch.where(alpha > COVERED, depth, torch.inf), camera.cam_from_world[0], camera.Ks[0])
+
+    def surfaces(self) -> list[Surface]:
+        return [self.surface(self.camera(i, SURFACE_SIDE)[0]) for i in range(len(self.cameras))]
+
+    def surfaces_between(self) -> list[Surface]:
+        surfaces = []
+        for i, j in neighbour_pairs(self.cameras):
+            camera, _ = self.camera(i, SURFACE_SIDE)
+            for fraction in BETWEEN:
+                pose = interpolate_poses(self.cameras.cam_from_world[i], self.cameras.cam_from_world[j], fraction)
+                size = int(camera.width[0]), int(camera.height[0])
+                surfaces.append(self.surface(Cameras.create(pose[None], camera.Ks, *size)))
+        return surfaces
+
+    def taken_from_covered(self, coat: Splats) -> Float[Tensor, " M"]:
+        """Share of a photo's pixels that each Gaussian of `coat` takes where the splats cover, summed over the photos.
+
+        A rendering is linear in the colours: with colour 1 for one Gaussian and 0 for all others, the sum over the
+        covered pixels is its share there. So that sum's gradient by the colours holds every Gaussian's share at once.
+        """
+        everything, first = Splats.cat([self.splats, coat]), len(self.splats)
+        taken = torch.zeros(len(coat), device=coat.means.device)
+        for i in range(len(self.cameras)):
+            camera = self.camera(i, CONFLICT_SIDE)[0].to(self.rasterizer.device)
+            width, height = int(camera.width[0]), int(camera.height[0])
+            covered = self.depth(camera)[1].to(camera.Ks) > COVERED
+            colors = torch.zeros(len(everything), 3, device=camera.Ks.device, requires_grad=True)
+            image, _, _ = self.rasterizer(
+                everything.means,
+                everything.quats,
+                everything.scales,
+                everything.opacities,
+                colors,
+                camera.cam_from_world,
+                camera.Ks,
+                width,
+                height,
+                render_mode="RGB",
+            )
+            image[0, ..., 0][covered].sum().backward()
+            assert colors.grad is not None, "the rasterizer differentiates by the colours"
+            taken += colors.grad[first:, 0].to(taken) / (width * height)
+        return taken
+
+
+def _layer(
+    scene: PosedScene,
+    index: int,
+    view: _Views,
+    photos: list[Surface],
+    between: list[Surface],
+    config: UndercoatConfig,
+    sh_rest: int,
+) -> Splats:
+    """The Gaussians around one photo, on the CPU."""
+    camera, frame = view.camera(index, config.side, config.margin)
+    height, width = int(camera.height[0]), int(camera.width[0])
+    depth, alpha = view.depth(camera)
+    known = torch.zeros(height, width, dtype=torch.bool)
+    known[frame : height - frame, frame : width - frame] = True
+    known &= alpha > 0.5
+    if int(known.sum()) < MIN_PIXELS:
+        return view.splats[:0].to("cpu")
+    chosen = torch.zeros_like(known)
+    chosen[config.stride // 2 :: config.stride, config.stride // 2 :: config.stride] = True
+    chosen &= ~known
+    z = 1 / continue_planes(1 / depth.clamp_min(1e-9), known)[chosen]
+    pose, K = camera.cam_from_world[0], camera.Ks[0]
+    center = camera.centers[0]
+    xyz = unproject(pixel_grid(height, width)[chosen], z, K, pose)
+    fresh = ~_on_a_surface(xyz, photos)
+    xyz, standing = move_back(xyz, center, photos + between)
+    keep = fresh & standing
+    spacing = config.stride * ((xyz - center) @ pose[2, :3]) / K[0, 0]
+    colors = blurred_outward(_framed(scene.images[index], frame, (height, width)), known)
+    return _balls(xyz[keep], spacing[keep], colors[chosen][keep], config.opacity, sh_rest)
+
+
+def _on_a_surface(xyz: Float[Tensor, "P 3"], photos: list[Surface]) -> Bool[Tensor, " P"]:
+    there = torch.zeros(len(xyz), dtype=torch.bool)
+    for surface in photos:
+        z, sure = surface.behind(xyz)
+        there |= sure.isfinite() & ((z - sure).abs() < SAME_SURFACE * sure)
+    return there
+
+
+def _framed(photo: Float[Tensor, "H W 3"], frame: int, size: tuple[int, int]) -> Float[Tensor, "h w 3"]:
+    """The photo, shrunk, with nothing around it."""
+    height, width = size
+    inner = cv2.resize(photo.numpy(), (width - 2 * frame, height - 2 * frame), interpolation=cv2.INTER_AREA)
+    return F.pad(torch.from_numpy(inner), (0, 0, frame, frame, frame, frame))
+
+
+def _balls(
+    xyz: Float[Tensor, "P 3"], spacing: Float[Tensor, " P"], rgb: Float[Tensor, "P 3"], opacity: float, sh_rest: int
+) -> Splats:
+    """Round: seen from the side, discs would look like a comb."""
+    n = len(xyz)
+    return Splats(
+        means=xyz,
+        quats=torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(n, 1),
+        log_scales=(SIZE * spacing).clamp_min(1e-9).log()[:, None].repeat(1, 3),
+        logit_opacities=torch.full((n,), opacity).logit(),
+        sh0=((rgb - 0.5) / SH_C0)[:, None],
+        shN=torch.zeros(n, sh_rest, 3),
+    )
+
+
+def continue_planes(inverse: Float[Tensor, "H W"], known: Bool[Tensor, "H W"]) -> Float[Tensor, "H W"]:
+    """Inverse depth everywhere from where it is known: a plane, fitted robustly, and what the rim deviates from it."""
+    height, width = inverse.shape
+    uv = pixel_grid(height, width, torch.float64).reshape(-1, 2) / max(height, width)
+    design = torch.cat([uv, torch.ones(len(uv), 1, dtype=torch.float64)], dim=1)
+    rows, values = design[known.reshape(-1)], inverse[known].double()
+    weight = torch.ones_like(values)
+    for _ in range(10):  # iteratively reweighted, Cauchy
+        root = weight.sqrt()
+        plane = torch.linalg.lstsq(rows * root[:, None], (values * root)[:, None]).solution[:, 0]
+        error = (rows @ plane - values).abs()
+        weight = 1 / (1 + (error / error.median().clamp_min(1e-12)) ** 2)
+    flat = (design @ plane).float().reshape(height, width)
+    deviation = pull_push((inverse - flat)[None], known)[0]
+    on_plane = values[weight > 0.5]
+    low, high = float(on_plane.min()), float(on_plane.max())
+    return torch.where(known, inverse, (flat + deviation).clamp(FARTHER * low, NEARER * high))
+
+
+def blurred_outward(picture: Float[Tensor, "H W 3"], known: Bool[Tensor, "H W"]) -> Float[Tensor, "H W 3"]:
+    """The picture, with colours where none are known."""
+    return pull_push(picture.permute(2, 0, 1), known).permute(1, 2, 0)
+
+
+def pull_push(values: Float[Tensor, "C H W"], known: Bool[Tensor, "H W"]) -> Float[Tensor, "C H W"]:
+    """`values` where they are known; elsewhere from ever coarser averages of them."""
+    weight = known.to(values)
+    if min(known.shape) <= 2:
+        mean = (values * weight).sum((1, 2), keepdim=True) / weight.sum().clamp_min(1e-9)
+        return torch.where(known, values, mean)
+    share = F.avg_pool2d(weight[None], 2, ceil_mode=True, count_include_pad=False)[0]
+    coarse = F.avg_pool2d((values * weight)[None], 2, ceil_mode=True, count_include_pad=False)[0]
+    coarse = pull_push(coarse / share.clamp_min(1e-9), share > 0)
+    wide = F.interpolate(coarse[None], size=known.shape, mode="bilinear", align_corners=False)[0]
+    return torch.where(known, values, wide)
