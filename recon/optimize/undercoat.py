@@ -20,7 +20,7 @@ from torch import Tensor
 
 from recon.geometry.projection import pixel_grid, unproject
 from recon.geometry.se3 import interpolate_poses
-from recon.optimize.gaps import SAME_SURFACE, Surface, move_back, neighbour_pairs
+from recon.optimize.gaps import BACK_OFF, SAME_SURFACE, Surface, hides, move_back, neighbour_pairs
 from recon.render import Rasterizer, render
 from recon.types import SH_C0, Cameras, PosedScene, Splats
 
@@ -35,6 +35,9 @@ CONFLICT_AREA = 6e-6
 """Share of a photo's pixels that a Gaussian may take from covered ones, summed over all photos."""
 ROUNDS = 2
 """Dropping some uncovers others."""
+BISECTIONS = 4
+SPARE = 1.12
+"""Factor on the least distance at which a point hides nothing."""
 NEARER, FARTHER = 1.3, 0.5
 """How far the inverse depth may leave the range that it has within the photo, on that plane."""
 SIZE = 0.7
@@ -176,11 +179,28 @@ def _layer(
     center = camera.centers[0]
     xyz = unproject(pixel_grid(height, width)[chosen], z, K, pose)
     fresh = ~_on_a_surface(xyz, photos)
-    xyz, standing = move_back(xyz, center, photos + between)
+    moved, standing = move_back(xyz, center, photos + between)
+    xyz = _nearest_standing(xyz, moved, center, photos + between)
     keep = fresh & standing
     spacing = config.stride * ((xyz - center) @ pose[2, :3]) / K[0, 0]
     colors = blurred_outward(_framed(scene.images[index], frame, (height, width)), known)
     return _balls(xyz[keep], spacing[keep], colors[chosen][keep], config.opacity, sh_rest)
+
+
+def _nearest_standing(
+    start: Float[Tensor, "P 3"], moved: Float[Tensor, "P 3"], center: Float[Tensor, "3"], surfaces: list[Surface]
+) -> Float[Tensor, "P 3"]:
+    """Points of `moved`, brought forward almost to where they begin to hide something: after whole steps they would
+    stand in terraces."""
+    there = moved.clone()
+    went = (start != moved).any(dim=1)
+    hidden, free = center + (moved[went] - center) / BACK_OFF, moved[went]
+    for _ in range(BISECTIONS):
+        middle = (hidden + free) / 2
+        bad = hides(middle, surfaces)[:, None]
+        hidden, free = torch.where(bad, middle, hidden), torch.where(bad, free, middle)
+    there[went] = center + SPARE * (free - center)
+    return there
 
 
 def _on_a_surface(xyz: Float[Tensor, "P 3"], photos: list[Surface]) -> Bool[Tensor, " P"]:
