@@ -135,7 +135,7 @@ def _gap_points(
         chosen &= scene.masks[view] > 0.5
     xyz = unproject_depth(depth, cameras.Ks[view], cameras.cam_from_world[view])[chosen]
     others = photos[:view] + photos[view + 1 :]
-    fresh = ~_already_there(xyz, others)
+    fresh = ~already_there(xyz, others)
     xyz, standing = move_back(xyz, cameras.centers[view], others + between)
     keep = fresh & standing
     z = (xyz - cameras.centers[view]) @ cameras.cam_from_world[view, 2, :3]
@@ -165,7 +165,8 @@ def hides(xyz: Float[Tensor, "P 3"], surfaces: list[Surface]) -> Bool[Tensor, " 
     return guilty
 
 
-def _already_there(xyz: Float[Tensor, "P 3"], photos: list[Surface]) -> Bool[Tensor, " P"]:
+def already_there(xyz: Float[Tensor, "P 3"], photos: list[Surface]) -> Bool[Tensor, " P"]:
+    """Points that lie on the sure surface of a view."""
     covered = torch.zeros(len(xyz), dtype=torch.bool)
     for surface in photos:
         z, sure = surface.behind(xyz)

@@ -6,7 +6,7 @@ surface (as in SuGaR and 2DGS); elsewhere it is a ball. Its extent is the distan
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -102,13 +102,8 @@ def thin_out(points: PointCloud, limit: int, seed: int) -> PointCloud:
     keep = torch.from_numpy(np.sort(np.argpartition(-keys, limit)[:limit]))
     growth = math.sqrt(len(points) / limit)
     logger.info("Thinned %d points to %d", len(points), limit)
-    return PointCloud(
-        points.xyz[keep],
-        points.rgb[keep],
-        points.confidence[keep],
-        None if points.normals is None else points.normals[keep],
-        None if points.spacing is None else points.spacing[keep] * growth,
-    )
+    kept = points[keep]
+    return replace(kept, spacing=None if kept.spacing is None else kept.spacing * growth)
 
 
 def quats_from_normals(normals: Float[Tensor, "P 3"]) -> Float[Tensor, "P 4"]:

@@ -6,10 +6,9 @@ optimiser found it, and every few steps it is drawn towards the mean of its neig
 graph), which is what aggregation over the graph does to it. A Gaussian that wanders off alone is called back; a
 surface that moves as a whole is let go.
 
-The light variant stores half of the Gaussians and makes the rest between neighbours (SAGS-Lite's mid-points). SAGS
-trains in this form; on splats trained in full, mid-points win back half of what the missing half costs, and the
-stored half made wider by the square root of two shows as much or more (fern, 3 photos, held out: all 22.2 dB, half
-19.4, with mid-points 20.8, half made wider 21.7).
+The light variant (SAGS-Lite: half of the Gaussians stored, the rest made between neighbours) was tried and is not
+here: on splats trained in full, mid-points win back less than the stored half made wider by the square root of two
+(fern, 3 photos, held out: all 22.2 dB, half 19.4, with mid-points 20.8, half made wider 21.7).
 """
 
 from dataclasses import dataclass
@@ -19,9 +18,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from recon.optimize.init import z_order
 from recon.optimize.parameters import SplatParameters
-from recon.types import Splats
 
 
 @dataclass(frozen=True)
@@ -67,34 +64,3 @@ def neighbour_graph(points: Float[Tensor, "N 3"], k: int) -> Int[Tensor, "N k"]:
 def smoothed(displacements: Float[Tensor, "N 3"], graph: Int[Tensor, "N k"], strength: float) -> Float[Tensor, "N 3"]:
     """Each displacement drawn to the mean of its neighbours': (1 - s) d_i + s mean_j d_j."""
     return torch.lerp(displacements, displacements[graph].mean(dim=1), strength)
-
-
-def every_second(splats: Splats) -> Splats:
-    """Half of the Gaussians, evenly over space: every second along a Morton curve. `with_midpoints` adds the rest."""
-    return splats[z_order(splats.means.cpu())[::2].to(splats.device)]
-
-
-def with_midpoints(splats: Splats) -> Splats:
-    """`splats`, and as many Gaussians half way between nearest and, once those are used up, second nearest neighbours.
-
-    Attributes are the mean of the two as stored; differentiable.
-    """
-    if len(splats) < 3:
-        return splats
-    a, b = _edges(neighbour_graph(splats.means.detach(), 2))[: len(splats)].unbind(1)
-    ours, theirs = splats[a].tensors(), splats[b].tensors()
-    # q and -q are one rotation: without the sign, the mean of two that agree may vanish.
-    sign = (ours["quats"] * theirs["quats"]).sum(dim=1, keepdim=True).sign()
-    theirs["quats"] = theirs["quats"] * torch.where(sign == 0, 1.0, sign)
-    middle = Splats(**{name: 0.5 * (ours[name] + theirs[name]) for name in ours})
-    return Splats.cat([splats, middle])
-
-
-def _edges(graph: Int[Tensor, "N 2"]) -> Int[Tensor, "E 2"]:
-    """Each pair of neighbours once, the nearest first; there are N at least, since none is listed more than twice."""
-    n = len(graph)
-    ends = torch.stack([torch.arange(n, device=graph.device).repeat(2), graph.T.reshape(-1)], dim=1).sort(dim=1).values
-    _, inverse = (ends[:, 0] * n + ends[:, 1]).unique(return_inverse=True)
-    order = torch.arange(2 * n, device=graph.device)
-    first = torch.full_like(order, 2 * n).scatter_reduce_(0, inverse, order, "amin")
-    return ends[first[first < 2 * n].sort().values]

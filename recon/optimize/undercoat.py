@@ -20,7 +20,7 @@ from torch import Tensor
 
 from recon.geometry.projection import pixel_grid, unproject
 from recon.geometry.se3 import interpolate_poses
-from recon.optimize.gaps import BACK_OFF, SAME_SURFACE, Surface, hides, move_back, neighbour_pairs
+from recon.optimize.gaps import BACK_OFF, Surface, already_there, hides, move_back, neighbour_pairs
 from recon.render import Rasterizer, render
 from recon.types import SH_C0, Cameras, PosedScene, Splats
 
@@ -178,7 +178,7 @@ def _layer(
     pose, K = camera.cam_from_world[0], camera.Ks[0]
     center = camera.centers[0]
     xyz = unproject(pixel_grid(height, width)[chosen], z, K, pose)
-    fresh = ~_on_a_surface(xyz, photos)
+    fresh = ~already_there(xyz, photos)
     moved, standing = move_back(xyz, center, photos + between)
     xyz = _nearest_standing(xyz, moved, center, photos + between)
     keep = fresh & standing
@@ -200,14 +200,6 @@ def _nearest_standing(
         bad = hides(middle, surfaces)[:, None]
         hidden, free = torch.where(bad, middle, hidden), torch.where(bad, free, middle)
     there[went] = center + SPARE * (free - center)
-    return there
-
-
-def _on_a_surface(xyz: Float[Tensor, "P 3"], photos: list[Surface]) -> Bool[Tensor, " P"]:
-    there = torch.zeros(len(xyz), dtype=torch.bool)
-    for surface in photos:
-        z, sure = surface.behind(xyz)
-        there |= sure.isfinite() & ((z - sure).abs() < SAME_SURFACE * sure)
     return there
 
 

@@ -47,9 +47,6 @@ class Start:
     focal_factor: float = float("nan")
     """Initial focal length in longest sides where EXIF is silent; NaN: COLMAP's guess."""
     refine_focal: bool = True
-    first: int = -1
-    second: int = -1
-    """Photos to start from; -1: the mapper chooses."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ def run_mapping(
     Raises:
         JobError: the child process failed.
     """
-    rows = np.array([[s.focal_factor, s.refine_focal, s.first, s.second] for s in starts], np.float64).reshape(-1, 4)
+    rows = np.array([[s.focal_factor, s.refine_focal] for s in starts], np.float64).reshape(-1, 2)
     arrays = tracks.job(images) | {"starts": rows, "time_limit_s": np.array(config.time_limit_s)}
     found = run_job("map", arrays, seed=config.seed, time_limit_s=config.time_limit_s + 60)
     return read_verified(found), [

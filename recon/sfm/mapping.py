@@ -20,9 +20,8 @@ def map_photos(arrays: Arrays) -> Arrays:
     """Verify the matches, then map from every start.
 
     Args:
-        arrays: the fields of `Photos`; `starts` [S, 4] rows of (focal length in longest sides, refine the focal
-            length, first photo, second photo), NaN, 1, -1, -1 where the mapper shall choose; `seed`; `time_limit_s`
-            of wall time for all starts together.
+        arrays: the fields of `Photos`; `starts` [S, 2] rows of (focal length in longest sides, refine the focal
+            length), NaN, 1 where the mapper shall choose; `seed`; `time_limit_s` of wall time for all starts together.
 
     Returns:
         `inliers` (packed pairs), `pair_kind` [P] (COLMAP's two-view configuration), `pair_homography` [P, 3, 3] (NaN
@@ -63,7 +62,6 @@ def _map_once(
         write_database(path, photos, geometries, cameras)
         options = few_view_options(seed, seconds)
         options.ba_refine_focal_length = options.mapper.abs_pose_refine_focal_length = bool(start[1])
-        options.init_image_id1, options.init_image_id2 = (int(i) + 1 if i >= 0 else -1 for i in start[2:])
         models = pycolmap.incremental_mapping(path, folder, folder, options)
     model = max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()), default=None)
     if model is not None:

@@ -1,24 +1,12 @@
-"""Displacements on the graph of neighbours, and the half that is stored."""
+"""Displacements on the graph of neighbours."""
 
 import torch
-from optimize_scenes import arc_cameras, rasterizer, wall
+from optimize_scenes import wall
 from reference.growth_naive import neighbours_by_sorting
 
-from recon.metrics import psnr
 from recon.optimize.config import RateConfig
 from recon.optimize.parameters import SplatParameters
-from recon.optimize.structure import (
-    DisplacementSmoother,
-    StructureConfig,
-    every_second,
-    neighbour_graph,
-    smoothed,
-    with_midpoints,
-)
-from recon.render import render
-from recon.types import Splats
-
-EXACT = "donot_use_mm_for_euclid_dist"
+from recon.optimize.structure import DisplacementSmoother, StructureConfig, neighbour_graph, smoothed
 
 
 def test_the_graph_is_that_of_the_naive_loop() -> None:
@@ -66,41 +54,3 @@ def test_births_follow_the_rows_and_the_graph_follows_births() -> None:
     other = SplatParameters(wall(10), RateConfig(), 4.0)
     other.load_state_dict(saved)
     assert torch.equal(other.births, parameters.births)
-
-
-def test_midpoints_stand_between_and_each_pair_makes_its_own_once() -> None:
-    splats = wall(300)
-    doubled = with_midpoints(splats)
-    assert len(doubled) == 600
-    middle = doubled[slice(300, None)]
-    assert len(middle.means.unique(dim=0)) == 300
-    assert torch.allclose(doubled.means[:300], splats.means)
-    graph = neighbour_graph(splats.means, 2)
-    candidates = 0.5 * (splats.means[:, None] + splats.means[graph])
-    assert float(torch.cdist(middle.means, candidates.reshape(-1, 3), compute_mode=EXACT).amin(1).max()) < 1e-6
-
-
-def test_opposite_signs_of_one_rotation_do_not_cancel() -> None:
-    splats = wall(40)
-    splats.quats[::2] *= -1
-    assert torch.allclose(with_midpoints(splats).quats.norm(dim=1), torch.ones(80), atol=1e-6)
-
-
-def test_midpoints_close_the_holes_that_the_other_half_leaves() -> None:
-    """On a smooth, evenly sampled surface; where samples lie at random, the nearest neighbour is not across a hole."""
-    xy = torch.cartesian_prod(torch.linspace(-2.4, 2.4, 48), torch.linspace(-1.8, 1.8, 36))
-    n = len(xy)
-    splats = Splats(
-        means=torch.cat([xy, 0.02 * torch.rand(n, 1)], dim=1),
-        quats=torch.tensor([1.0, 0, 0, 0]).repeat(n, 1),
-        log_scales=torch.tensor([0.05, 0.05, 0.01]).log().repeat(n, 1),
-        logit_opacities=torch.full((n,), 2.0),
-        sh0=torch.sin(xy @ torch.tensor([[1.0, 0.3, 0.7], [0.2, 0.9, -0.6]]))[:, None],
-        shN=torch.zeros(n, 0, 3),
-    )
-    half = every_second(splats)
-    assert len(half) == n // 2
-    show = lambda s: render(s, arc_cameras(2), rasterizer()).rgb  # noqa: E731
-    truth = show(splats)
-    light, bare = (float(psnr(show(s), truth).mean()) for s in (with_midpoints(half), half))
-    assert light > bare + 1, (light, bare)
