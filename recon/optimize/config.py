@@ -7,6 +7,7 @@ from recon.optimize.coherent import CoherentConfig
 from recon.optimize.decay import DecayConfig
 from recon.optimize.dropout import DropoutKind
 from recon.optimize.growth.config import DensifyConfig
+from recon.optimize.horizon import HorizonConfig
 from recon.optimize.hull import HullConfig
 from recon.optimize.init import InitConfig
 from recon.optimize.parameters import RateConfig
@@ -50,6 +51,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     terms: TermsConfig = field(default_factory=TermsConfig)
     undercoat: UndercoatConfig = field(default_factory=UndercoatConfig)
+    horizon: HorizonConfig = field(default_factory=HorizonConfig)
     rates: RateConfig = field(default_factory=RateConfig)
     seed: int = 0
     publish_every: int = 100

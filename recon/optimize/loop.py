@@ -23,6 +23,7 @@ from recon.optimize.dropout import compensate, drop_out
 from recon.optimize.gaps import fill_gaps
 from recon.optimize.growth.floaters import find_floaters
 from recon.optimize.growth.select import make_densifier
+from recon.optimize.horizon import horizon
 from recon.optimize.hull import carve
 from recon.optimize.init import splats_from_points, z_order
 from recon.optimize.parameters import SplatParameters
@@ -261,18 +262,26 @@ class Trainer:
     def result(self) -> TrainResult:
         splats = compensate(self.parameters.splats().detach(), self.config.dropout, self.config.dropout_kind)
         cameras = self.cameras.cameras().to("cpu")
-        coat = undercoat(splats, replace(self.scene, cameras=cameras), self.config.undercoat, self.rasterizer)
-        room = max(0, self.config.densify.max_gaussians - len(splats))
-        coat = coat[torch.linspace(0, len(coat) - 1, min(room, len(coat))).long()]
         account = asdict(self.densifier.account)
-        account["born"]["undercoat"] = len(coat)
+        scene = replace(self.scene, cameras=cameras)
+        coat = undercoat(splats, scene, self.config.undercoat, self.rasterizer)
+        splats = self._with(splats, coat, "undercoat", account)
+        shell = horizon(splats, scene, self.config.horizon, self.rasterizer)
+        splats = self._with(splats, shell, "horizon", account)
         return TrainResult(
-            splats=Splats.cat([splats, coat]).to("cpu"),
+            splats=splats.to("cpu"),
             cameras=cameras,
             history=self.readings.history,
             account=account,
             steps=self.step_index,
         )
+
+    def _with(self, splats: Splats, more: Splats, cause: str, account: dict[str, Any]) -> Splats:
+        """`splats` and as many of `more`, evenly picked, as the cap allows."""
+        room = max(0, self.config.densify.max_gaussians - len(splats))
+        more = more[torch.linspace(0, len(more) - 1, min(room, len(more))).long()]
+        account["born"][cause] = len(more)
+        return Splats.cat([splats, more])
 
     def _fingerprint(self) -> dict[str, Any]:
         # What must agree for a checkpoint to be continued; how often it is written does not matter.

@@ -19,18 +19,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from recon.geometry.projection import pixel_grid, unproject
-from recon.geometry.se3 import interpolate_poses
-from recon.optimize.gaps import BACK_OFF, Surface, already_there, hides, move_back, neighbour_pairs
-from recon.render import Rasterizer, render
-from recon.types import SH_C0, Cameras, PosedScene, Splats
+from recon.optimize.finished import FinishedScene, balls
+from recon.optimize.gaps import BACK_OFF, Surface, already_there, hides, move_back
+from recon.render import Rasterizer
+from recon.types import PosedScene, Splats
 
 logger = logging.getLogger(__name__)
 
-COVERED = 0.9
-"""Alpha from which a pixel of the finished splats counts as covered."""
-BETWEEN = (0.25, 0.5, 0.75)
-SURFACE_SIDE, CONFLICT_SIDE = 128, 200
-"""Longest side, in pixels, of the views that say where surfaces are and which Gaussians are in the way."""
 CONFLICT_AREA = 6e-6
 """Share of a photo's pixels that a Gaussian may take from covered ones, summed over all photos."""
 ROUNDS = 2
@@ -40,8 +35,6 @@ SPARE = 1.12
 """Factor on the least distance at which a point hides nothing."""
 NEARER, FARTHER = 1.3, 0.5
 """How far the inverse depth may leave the range that it has within the photo, on that plane."""
-SIZE = 0.7
-"""Standard deviation in units of the spacing."""
 MIN_PIXELS = 30
 
 
@@ -67,7 +60,7 @@ def undercoat(splats: Splats, scene: PosedScene, config: UndercoatConfig, raster
     """
     if config.margin <= 0 or scene.masks is not None:
         return splats[:0]
-    view = _Views(splats, scene.cameras, rasterizer)
+    view = FinishedScene(splats, scene.cameras, rasterizer)
     photos, between = view.surfaces(), view.surfaces_between()
     layers = [_layer(scene, i, view, photos, between, config, splats.shN.shape[1]) for i in range(len(scene))]
     coat = Splats.cat(layers).to(splats.means.device)
@@ -78,85 +71,10 @@ def undercoat(splats: Splats, scene: PosedScene, config: UndercoatConfig, raster
     return coat
 
 
-class _Views:
-    """The finished splats, small, from the photos' places and from between."""
-
-    def __init__(self, splats: Splats, cameras: Cameras, rasterizer: Rasterizer) -> None:
-        self.splats = splats
-        self.cameras = cameras
-        self.rasterizer = rasterizer
-
-    def camera(self, index: int, side: int, margin: float = 0.0) -> tuple[Cameras, int]:
-        """Camera of a photo for a picture with the longest side `side`, and a frame of so many pixels around it."""
-        full = self.cameras[index]
-        scale = side / float(torch.maximum(full.width, full.height))
-        size = [(edge * scale).round().long() for edge in (full.width, full.height)]
-        frame = round(margin * side)
-        small = full.resized(*size)
-        Ks = small.Ks.clone()
-        Ks[:, :2, 2] += frame
-        width, height = (int(edge) + 2 * frame for edge in size)
-        return Cameras.create(small.cam_from_world, Ks, width, height), frame
-
-    def depth(self, camera: Cameras) -> tuple[Float[Tensor, "H W"], Float[Tensor, "H W"]]:
-        """(depth, alpha) on the CPU."""
-        with torch.no_grad():
-            drawn = render(self.splats, camera.to(self.rasterizer.device), self.rasterizer)
-        return drawn.depth[0].cpu(), drawn.alpha[0].cpu()
-
-    def surface(self, camera: Cameras) -> Surface:
-        """What is covered, as a surface that must not be hidden."""
-        depth, alpha = self.depth(camera)
-        return Surface(torch.where(alpha > COVERED, depth, torch.inf), camera.cam_from_world[0], camera.Ks[0])
-
-    def surfaces(self) -> list[Surface]:
-        return [self.surface(self.camera(i, SURFACE_SIDE)[0]) for i in range(len(self.cameras))]
-
-    def surfaces_between(self) -> list[Surface]:
-        surfaces = []
-        for i, j in neighbour_pairs(self.cameras):
-            camera, _ = self.camera(i, SURFACE_SIDE)
-            for fraction in BETWEEN:
-                pose = interpolate_poses(self.cameras.cam_from_world[i], self.cameras.cam_from_world[j], fraction)
-                size = int(camera.width[0]), int(camera.height[0])
-                surfaces.append(self.surface(Cameras.create(pose[None], camera.Ks, *size)))
-        return surfaces
-
-    def taken_from_covered(self, coat: Splats) -> Float[Tensor, " M"]:
-        """Share of a photo's pixels that each Gaussian of `coat` takes where the splats cover, summed over the photos.
-
-        A rendering is linear in the colours: with colour 1 for one Gaussian and 0 for all others, the sum over the
-        covered pixels is its share there. So that sum's gradient by the colours holds every Gaussian's share at once.
-        """
-        everything, first = Splats.cat([self.splats, coat]), len(self.splats)
-        taken = torch.zeros(len(coat), device=coat.means.device)
-        for i in range(len(self.cameras)):
-            camera = self.camera(i, CONFLICT_SIDE)[0].to(self.rasterizer.device)
-            width, height = int(camera.width[0]), int(camera.height[0])
-            covered = self.depth(camera)[1].to(camera.Ks) > COVERED
-            colors = torch.zeros(len(everything), 3, device=camera.Ks.device, requires_grad=True)
-            image, _, _ = self.rasterizer(
-                everything.means,
-                everything.quats,
-                everything.scales,
-                everything.opacities,
-                colors,
-                camera.cam_from_world,
-                camera.Ks,
-                width,
-                height,
-                render_mode="RGB",
-            )
-            image[0, ..., 0][covered].sum().backward()
-            assert colors.grad is not None, "the rasterizer differentiates by the colours"
-            taken += colors.grad[first:, 0].to(taken) / (width * height)
-        return taken
-
-
 def _layer(
     scene: PosedScene,
     index: int,
-    view: _Views,
+    view: FinishedScene,
     photos: list[Surface],
     between: list[Surface],
     config: UndercoatConfig,
@@ -184,7 +102,7 @@ def _layer(
     keep = fresh & standing
     spacing = config.stride * ((xyz - center) @ pose[2, :3]) / K[0, 0]
     colors = blurred_outward(_framed(scene.images[index], frame, (height, width)), known)
-    return _balls(xyz[keep], spacing[keep], colors[chosen][keep], config.opacity, sh_rest)
+    return balls(xyz[keep], spacing[keep], colors[chosen][keep], config.opacity, sh_rest)
 
 
 def _nearest_standing(
@@ -208,21 +126,6 @@ def _framed(photo: Float[Tensor, "H W 3"], frame: int, size: tuple[int, int]) ->
     height, width = size
     inner = cv2.resize(photo.numpy(), (width - 2 * frame, height - 2 * frame), interpolation=cv2.INTER_AREA)
     return F.pad(torch.from_numpy(inner), (0, 0, frame, frame, frame, frame))
-
-
-def _balls(
-    xyz: Float[Tensor, "P 3"], spacing: Float[Tensor, " P"], rgb: Float[Tensor, "P 3"], opacity: float, sh_rest: int
-) -> Splats:
-    """Round: seen from the side, discs would look like a comb."""
-    n = len(xyz)
-    return Splats(
-        means=xyz,
-        quats=torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(n, 1),
-        log_scales=(SIZE * spacing).clamp_min(1e-9).log()[:, None].repeat(1, 3),
-        logit_opacities=torch.full((n,), opacity).logit(),
-        sh0=((rgb - 0.5) / SH_C0)[:, None],
-        shN=torch.zeros(n, sh_rest, 3),
-    )
 
 
 def continue_planes(inverse: Float[Tensor, "H W"], known: Bool[Tensor, "H W"]) -> Float[Tensor, "H W"]:

@@ -48,6 +48,17 @@ def fill(
     return torch.stack([w, slopes[0] * scale, slopes[1] * scale], dim=-1)
 
 
+def carry(
+    values: Float[Tensor, "H W"], weight: Float[Tensor, "H W"], guide: Float[Tensor, "H W"]
+) -> Float[Tensor, "H W"]:
+    """`values` of the pixels with `weight` carried across the photo; they may differ across its edges.
+
+    Args:
+        guide: the photo in grey levels 0 to 255.
+    """
+    return _solve(values[None], weight, guide, torch.zeros(2, *guide.shape), last=True)[0]
+
+
 def _as_source(w: Float[Tensor, "H W"], confidence: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
     """What each pixel may tell the holes beside it.
 

@@ -6,8 +6,19 @@ from dataclasses import replace
 import torch
 from optimize_scenes import SIZE, arc_cameras, scene
 
+from recon.geometry.projection import project
 from recon.optimize.config import DensifyConfig, InitConfig, RateConfig
-from recon.optimize.gaps import Surface, depth_buffer, fill_gaps, hides, move_back, views_between
+from recon.optimize.gaps import (
+    BACK_OFF,
+    Surface,
+    Witness,
+    back_off,
+    depth_buffer,
+    fill_gaps,
+    hides,
+    move_back,
+    views_between,
+)
 from recon.optimize.growth.select import make_densifier
 from recon.optimize.init import splats_from_points
 from recon.optimize.parameters import SplatParameters
@@ -89,6 +100,59 @@ def test_a_gap_that_other_photos_cover_stays_empty_and_a_hidden_one_is_filled() 
     _, hidden = unsure_patch(9.0)
     assert hidden > 350
     assert covered < 0.3 * hidden
+
+
+def red_photo(depth: float) -> Witness:
+    """A photo that is red all over; what it shows is sure at `depth`, or not if that is infinite."""
+    red = torch.tensor([0.9, 0.1, 0.1]).expand(SIZE[1], SIZE[0], 3)
+    return Witness.of(wall_surface(depth), red)
+
+
+def test_a_photo_judges_what_it_would_show() -> None:
+    xyz = torch.tensor([[0.0, 0, -2], [0.0, 0, -2], [0.0, 0, 5], [50.0, 0, -2]])
+    rgb = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.1, 0.9], [0.1, 0.1, 0.9], [0.1, 0.1, 0.9]])
+    seen, off = red_photo(4.0).judge(xyz, rgb)
+    assert seen.tolist() == [True, True, False, False]  # behind the wall, and out of the frame
+    assert off.tolist() == [False, True, False, False]
+    seen, off = red_photo(torch.inf).judge(xyz, rgb)
+    assert seen.tolist() == [True, True, True, False]
+    assert off.tolist() == [False, True, True, False]
+
+
+def test_a_guess_of_the_wrong_colour_moves_until_no_photo_would_show_it() -> None:
+    center = torch.tensor([-3.0, 0.0, -4.0])
+    guess = torch.tensor([[0.2, 0.0, -2.0], [0.2, 0.1, -2.0]])
+    rgb = torch.tensor([[0.1, 0.1, 0.9], [0.9, 0.1, 0.1]])
+    witness = red_photo(torch.inf)
+    factor, judged = back_off(guess, rgb, center, [witness], [])
+    assert judged.all()
+    assert factor[1] == 1
+    assert factor[0] > 1
+    seen, _ = witness.judge(center + factor[:, None] * (guess - center), rgb)
+    assert seen.tolist() == [False, True]
+    one_less, _ = witness.judge(center + factor[:1, None] / BACK_OFF * (guess[:1] - center), rgb[:1])
+    assert one_less.all()
+
+
+def test_what_no_photo_can_judge_goes_where_its_like_beside_it_goes() -> None:
+    """Photo 0 has an unsure blue patch, guessed too near. Photo 1 sees a sure wall behind the right part of it, so that
+    part must go back; it has the left part out of its frame."""
+    posed, depths, _ = scene(2)
+    images = [torch.full_like(image, 0.8) for image in posed.images]
+    confidence = [torch.ones_like(c) for c in depths.confidence]
+    blue, patch = torch.tensor([0.0, 0.0, 1.0]), (slice(10, 40), slice(30, 54))
+    images[0][patch], confidence[0][patch] = blue, 0.0
+    guessed = DepthMaps(
+        (torch.full_like(depths.depth[0], 2.0), torch.full_like(depths.depth[1], 3.0)), tuple(confidence)
+    )
+    posed = replace(posed, images=tuple(images), points=posed.points[torch.zeros(0, dtype=torch.long)])
+    points = fill_gaps(posed, guessed, InitConfig(fill_stride=1))
+    camera = posed.cameras[0]
+    uv, depth = project(points.xyz, camera.cam_from_world[0], camera.Ks[0])
+    out_of_frame = uv[:, 0] < 40  # at a depth of 2, a point is 42 pixels farther left in photo 1
+    assert int(out_of_frame.sum()) > 200
+    assert float((depth[~out_of_frame] > 2.7).float().mean()) > 0.8
+    assert float((depth[out_of_frame] > 2.4).float().mean()) > 0.8
 
 
 def test_filling_can_be_switched_off() -> None:

@@ -8,10 +8,10 @@ from optimize_scenes import arc_cameras, rasterizer, scene
 
 from recon.geometry.projection import pixel_grid, project
 from recon.metrics import psnr
+from recon.optimize.finished import FinishedScene
 from recon.optimize.undercoat import (
     CONFLICT_AREA,
     UndercoatConfig,
-    _Views,
     continue_planes,
     pull_push,
     undercoat,
@@ -60,7 +60,7 @@ def test_the_share_taken_from_covered_pixels_is_what_rendering_says(seen: tuple[
     posed, shown, _ = seen
     coat = shown[:3]
     coat = replace(coat, means=coat.means + torch.tensor([0.0, 0.0, -1.0]))  # in front of the wall
-    views = _Views(shown, posed.cameras, rasterizer())
+    views = FinishedScene(shown, posed.cameras, rasterizer())
     found = views.taken_from_covered(coat)
     everything = Splats.cat([shown, coat])
     cameras = [views.camera(i, 200)[0] for i in range(3)]
@@ -82,7 +82,7 @@ def test_the_share_taken_from_covered_pixels_is_what_rendering_says(seen: tuple[
 def test_what_was_offered_in_front_is_dropped(seen: tuple[PosedScene, Splats, Splats]) -> None:
     posed, shown, _ = seen
     coat = undercoat(shown, posed, CONFIG, rasterizer())
-    taken = _Views(shown, posed.cameras, rasterizer()).taken_from_covered(coat)
+    taken = FinishedScene(shown, posed.cameras, rasterizer()).taken_from_covered(coat)
     assert float((taken <= CONFLICT_AREA).float().mean()) > 0.95  # each drop uncovers a little of what was behind it
     assert float(taken.sum()) < 1e-3
 
@@ -122,7 +122,7 @@ def test_pull_push_keeps_what_is_known_and_fills_with_averages() -> None:
 def test_arc_cameras_get_a_frame_around_their_picture() -> None:
     cameras = arc_cameras(2)
     _, _, shown = scene(2)
-    camera, frame = _Views(shown, cameras, rasterizer()).camera(1, 32, margin=0.25)
+    camera, frame = FinishedScene(shown, cameras, rasterizer()).camera(1, 32, margin=0.25)
     assert frame == 8
     assert (int(camera.width[0]), int(camera.height[0])) == (32 + 16, 24 + 16)
     assert torch.allclose(camera.Ks[0, :2, 2], torch.tensor([24.0, 20.0]))

@@ -82,7 +82,9 @@ def without_priors(config: TrainConfig) -> TrainConfig:
         hull=replace(config.hull, points=0),
         coherent=replace(config.coherent, cell_px=0.0),
         structure=replace(config.structure, every=0),
+        backdrop=replace(config.backdrop, distance=0.0),
         undercoat=replace(config.undercoat, margin=0.0),
+        horizon=replace(config.horizon, distance=0.0),
         densify=replace(
             config.densify,
             strategy="gradient",
