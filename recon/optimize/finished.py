@@ -94,7 +94,11 @@ class FinishedScene:
 
 
 def balls(
-    xyz: Float[Tensor, "P 3"], spacing: Float[Tensor, " P"], rgb: Float[Tensor, "P 3"], opacity: float, sh_rest: int
+    xyz: Float[Tensor, "P 3"],
+    spacing: Float[Tensor, " P"],
+    rgb: Float[Tensor, "P 3"],
+    opacity: Float[Tensor, " P"],
+    sh_rest: int,
 ) -> Splats:
     """Round: seen from the side, discs would look like a comb."""
     n = len(xyz)
@@ -102,7 +106,7 @@ def balls(
         means=xyz,
         quats=torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(n, 1),
         log_scales=(SIZE * spacing).clamp_min(1e-9).log()[:, None].repeat(1, 3),
-        logit_opacities=torch.full((n,), opacity).logit(),
+        logit_opacities=opacity.logit(),
         sh0=((rgb - 0.5) / SH_C0)[:, None],
         shN=torch.zeros(n, sh_rest, 3),
     )

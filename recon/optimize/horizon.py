@@ -27,6 +27,8 @@ FADING = 0.1
 """Distance beyond a photo's rim, in units of its longest side, at which its colours count a half."""
 NEAR_WEIGHT = 0.05
 """What the nearest part of a photo says of the colours far away, against the farthest's 1."""
+FAINTEST = 0.02
+"""Opacity below which there is no Gaussian."""
 BLUR = 1.5
 """Standard deviation of the blur over the shell, in units of its spacing."""
 
@@ -38,7 +40,7 @@ class HorizonConfig:
     distance: float = 2.0
     """From the middle of the cameras, in units of that of the outermost Gaussians. 0 turns it off."""
     margin: float = 0.75
-    """How far beyond the photos' rims it reaches, in units of their longest side."""
+    """How far beyond the photos' rims it reaches, in units of their longest side; it fades on the way."""
     spacing_deg: float = 4.0
     """Between its Gaussians, seen from the middle."""
     opacity: float = 0.9
@@ -59,18 +61,22 @@ def horizon(splats: Splats, scene: PosedScene, config: HorizonConfig, rasterizer
     radius = config.distance * float(away.kthvalue(max(1, math.ceil(OUTERMOST * len(away)))).values)
     directions = sphere(math.radians(config.spacing_deg))
     xyz = middle + radius * directions
-    weight, total = torch.zeros(len(xyz)), torch.zeros(len(xyz), 3)
+    weight, total, beyond = torch.zeros(len(xyz)), torch.zeros(len(xyz), 3), torch.full((len(xyz),), torch.inf)
     for index, image in enumerate(scene.images):
         depth, alpha = view.depth(view.camera(index, SURFACE_SIDE)[0])
-        said, rgb = _testimony(xyz, image, torch.where(alpha > 0.5, depth, torch.inf), scene.cameras[index], config)
+        said, rgb, past = _testimony(
+            xyz, image, torch.where(alpha > 0.5, depth, torch.inf), scene.cameras[index], config
+        )
         weight += said
         total += said[:, None] * rgb
+        beyond = torch.minimum(beyond, past)
     spacing = math.radians(config.spacing_deg)
     rgb = blurred(directions, total, weight, BLUR * spacing)
-    keep = weight > 0
+    opacity = config.opacity * (1 - (beyond / max(config.margin, 1e-9)) ** 2)
+    keep = (weight > 0) & (opacity > FAINTEST)
     n = int(keep.sum())
     logger.info("%d soft Gaussians behind everything", n)
-    shell = balls(xyz[keep], torch.full((n,), radius * spacing), rgb[keep], config.opacity, splats.shN.shape[1])
+    shell = balls(xyz[keep], torch.full((n,), radius * spacing), rgb[keep], opacity[keep], splats.shN.shape[1])
     return shell.to(splats.means.device)
 
 
@@ -89,8 +95,9 @@ def _testimony(
     depth: Float[Tensor, "_ _"],
     camera: Cameras,
     config: HorizonConfig,
-) -> tuple[Float[Tensor, " P"], Float[Tensor, "P 3"]]:
-    """(weight, colour) that one photo gives each point; no weight farther than the margin beyond its rim."""
+) -> tuple[Float[Tensor, " P"], Float[Tensor, "P 3"], Float[Tensor, " P"]]:
+    """(weight, colour, distance beyond the photo's rim in units of its longest side) of each point; no weight farther
+    away than the margin, and infinite distance behind the camera."""
     height, width = image.shape[:2]
     uv, z = project(xyz, camera.cam_from_world[0], camera.Ks[0])
     inner = torch.stack([uv[:, 0].clamp(0, width - 1e-3), uv[:, 1].clamp(0, height - 1e-3)], dim=1)
@@ -104,7 +111,7 @@ def _testimony(
     column, row = (inner.nan_to_num() * scale).long().unbind(dim=1)
     far = (depth[row, column] / farthest).clamp(0, 1) ** 2
     weight = (NEAR_WEIGHT + (1 - NEAR_WEIGHT) * far) / (1 + (beyond / FADING) ** 2)
-    return torch.where(shown, weight, torch.zeros_like(weight)), rgb
+    return torch.where(shown, weight, torch.zeros_like(weight)), rgb, torch.where(z > 0, beyond, torch.inf)
 
 
 def _farthest(depth: Float[Tensor, "_ _"]) -> float:

@@ -102,7 +102,8 @@ def _layer(
     keep = fresh & standing
     spacing = config.stride * ((xyz - center) @ pose[2, :3]) / K[0, 0]
     colors = blurred_outward(_framed(scene.images[index], frame, (height, width)), known)
-    return balls(xyz[keep], spacing[keep], colors[chosen][keep], config.opacity, sh_rest)
+    opacity = torch.full((int(keep.sum()),), config.opacity)
+    return balls(xyz[keep], spacing[keep], colors[chosen][keep], opacity, sh_rest)
 
 
 def _nearest_standing(
