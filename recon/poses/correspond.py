@@ -45,16 +45,18 @@ def strengthen(
     matches: PairMatches,
     tell: Tell = lambda message: None,
     wanted: Collection[int] | None = None,
+    weak_below: float = WEAK_PAIR,
 ) -> PairMatches:
     """LightGlue instead of nearest neighbours for the pairs that these left weak and that seem to overlap at all.
 
     Args:
         wanted: only pairs with one of these photos; all pairs by default.
+        weak_below: matches from which on a pair is strong enough.
     """
     weak = [
         pair
         for pair, found in matches.items()
-        if len(found) < WEAK_PAIR and (wanted is None or set(pair) & set(wanted))
+        if len(found) < weak_below and (wanted is None or set(pair) & set(wanted))
     ]
     stronger = {}
     for done, (i, j) in enumerate(weak):

@@ -11,6 +11,11 @@ from torch import Tensor
 
 Pair = tuple[int, int]
 
+MOST_ENLARGED, LEAST_ENLARGED = 2.0, 1.5
+"""Photos well below the working size are enlarged, up to twice: of four scenes of 400 pixels, two gave 2.2 times the
+nearest-neighbour matches and two hardly more; three times gave no clear gain over twice. That enlarging by less than
+1.5 is not worth its cost is a guess."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -46,6 +51,22 @@ def turn_back(keypoints: Float[Tensor, "N 2"], size: tuple[int, int], turns: int
     x, y = keypoints.unbind(1)
     back = {0: (x, y), 1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}[turns]
     return torch.stack(back, dim=1)
+
+
+def work_factor(longest: int, max_side: int) -> float:
+    """Working pixels per pixel of a photo whose longest side is `longest`."""
+    factor = min(MOST_ENLARGED, max_side / longest)
+    return factor if factor >= LEAST_ENLARGED else min(1.0, factor)
+
+
+def at_work_size(photo: Float[Tensor, "H W 3"], max_side: int) -> Float[Tensor, "h w 3"]:
+    """The photo as features are found in it: shrunk to `max_side`, or enlarged if it is much smaller."""
+    height, width = photo.shape[:2]
+    factor = work_factor(max(height, width), max_side)
+    if factor <= 1:
+        return shrink(photo, max_side)
+    size = (round(width * factor), round(height * factor))
+    return torch.from_numpy(cv2.resize(photo.numpy(), size, interpolation=cv2.INTER_CUBIC)).clamp(0, 1)
 
 
 def shrink(photo: Float[Tensor, "H W 3"], max_side: int, multiple: int = 1) -> Float[Tensor, "h w 3"]:

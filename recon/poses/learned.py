@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from recon.assets import weight_path
 from recon.errors import MissingDependencyError
-from recon.poses.features import Features, nearest_neighbours, shrink, turn_back
+from recon.poses.features import Features, at_work_size, nearest_neighbours, shrink, turn_back
 
 ALIKED_WEIGHTS = "aliked/aliked-n16.safetensors"
 ALIKED_LIGHTGLUE_WEIGHTS = "aliked/aliked-lightglue-fp16.safetensors"
@@ -38,8 +38,8 @@ class AlikedMatcher:
 
     name = "aliked"
 
-    def __init__(self, max_side: int, max_features: int = 2048) -> None:
-        self.max_side, self.max_features = max_side, max_features
+    def __init__(self, max_side: int, max_features: int = 2048, *, enlarge: bool = True) -> None:
+        self.max_side, self.max_features, self.enlarge = max_side, max_features, enlarge
 
     def extract(self, photos: Sequence[Float[Tensor, "_ _ 3"]]) -> list[Features]:
         return [self.extract_turned(photo, 0) for photo in photos]
@@ -49,7 +49,7 @@ class AlikedMatcher:
 
         The descriptors are not invariant to turns: photos held sideways match upright ones only when turned back.
         """
-        small = shrink(photo, self.max_side)
+        small = at_work_size(photo, self.max_side) if self.enlarge else shrink(photo, self.max_side)
         seen = torch.rot90(small, turns, dims=(0, 1)).permute(2, 0, 1)[None].contiguous()
         with torch.inference_mode():
             found: Any = _aliked(self.max_features)(seen)[0]

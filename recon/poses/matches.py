@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.poses.base import PosesConfig
-from recon.poses.features import Features, Pair
+from recon.poses.features import Features, Pair, work_factor
 from recon.poses.process import run_job
 from recon.sfm.packing import Arrays, PairMatches, pack, pack_pairs, unpack_pairs
 from recon.types import ImageSet
@@ -84,7 +84,7 @@ class Verified:
 
 def work_scale(images: ImageSet, config: PosesConfig) -> NDArray:
     """[V] working pixels per photo pixel."""
-    return np.array([min(1.0, config.max_side / max(photo.shape[:2])) for photo in images.images])
+    return np.array([work_factor(max(photo.shape[:2]), config.max_side) for photo in images.images])
 
 
 def build_tracks(features: Sequence[Features], matches: PairMatches, scale: NDArray) -> Tracks:

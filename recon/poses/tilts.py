@@ -161,7 +161,8 @@ class _Search:
 
     def __init__(self, aliked: AlikedMatcher, photos: Sequence[Tensor], scale: NDArray) -> None:
         self.aliked, self.photos, self.scale = aliked, photos, scale
-        self.small = AlikedMatcher(2 * VIEW_SIDE, VIEW_FEATURES)  # a turned picture is larger than its photo
+        # a turned picture is larger than its photo
+        self.small = AlikedMatcher(2 * VIEW_SIDE, VIEW_FEATURES, enlarge=False)
         self._views: dict[tuple[int, View], tuple[Features, NDArray]] = {}
         self._whole: dict[int, Features] = {}
 

@@ -14,6 +14,10 @@ from recon.sfm.packing import Arrays, pack_pairs
 
 KEYPOINT_NOISE_PX = 0.5
 """Residual at which an observation begins to count as an outlier; right ones have a median of 0.1 to 0.4 px."""
+POLISH_ITERATIONS, CONVERGED = 300, 1e-6
+"""Steps of the last adjustment, and the relative decrease of the cost at which it ends. A longer focal length and
+farther cameras hardly change three photos: along that valley 50 steps ended at 0.36 times the true focal length, on
+the way to 0.7."""
 
 
 def map_photos(arrays: Arrays) -> Arrays:
@@ -82,7 +86,8 @@ def polish(model: pycolmap.Reconstruction, *, refine_focal: bool) -> None:
     options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
     options.ceres.loss_function_scale = KEYPOINT_NOISE_PX
     options.ceres.solver_options.num_threads = 1
-    options.ceres.solver_options.max_num_iterations = 50
+    options.ceres.solver_options.max_num_iterations = POLISH_ITERATIONS
+    options.ceres.solver_options.function_tolerance = CONVERGED
     config = pycolmap.BundleAdjustmentConfig()
     for image_id in model.reg_image_ids():
         config.add_image(image_id)
