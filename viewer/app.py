@@ -1,21 +1,25 @@
-"""The viewer put together: a server, a stage, panels, and one pilot per tab."""
+"""The viewer put together: a server, a stage, panels, frames drawn on the server, and one pilot per tab."""
 
 import atexit
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import viser
+import viser.transforms as vtf
 from jaxtyping import UInt8
 
+from recon.types import Cameras
 from viewer import screenshot
 from viewer.contents import Contents, load
 from viewer.display import (
     FOCUS_DEPTH,
     DisplayFrame,
+    Vector,
     View,
     camera_view,
     first_view,
@@ -23,12 +27,19 @@ from viewer.display import (
     placed_indices,
     window_camera,
 )
+from viewer.editor import Editor
 from viewer.flight import Pilot
+from viewer.frame_loop import FrameLoop, Timing
 from viewer.gaussians import to_browser
 from viewer.guard import guarded
+from viewer.looks import Look, Picture
+from viewer.notes import Notes, read_notes, write_notes
+from viewer.painter import Painter
 from viewer.panels import Panels
+from viewer.picking import surface_point
 from viewer.server import page_url, start_server, stop_server
 from viewer.stage import Stage
+from viewer.tools import PointerTool
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +64,14 @@ class Viewer:
         self.server = start_server(host, port)
         self.url = page_url(self.server)
         self.contents = Contents(title)
+        self.others: list[Contents] = []
         self.frame: DisplayFrame | None = None
         self.home: View | None = None
-        self.background = BACKGROUND
+        self.notes = Notes()
+        self.editor: Editor | None = None
+        self.painter = Painter(BACKGROUND)
         self.stage = Stage(self.server)
+        self.tool = PointerTool(self.server)
         self._pilots: dict[int, Pilot] = {}
         self._drawing = threading.Lock()
         self._stopped = threading.Event()
@@ -67,21 +82,42 @@ class Viewer:
         gui.set_panel_label("recon")
         gui.main_panel.dock_right()
         self.panels = Panels(self)
+        self.frames = FrameLoop(self.server, self._paint, self._frame_drawn)
         self.stage.set_background(self.background)
         self.server.on_client_connect(guarded(self._welcome))
         self.server.on_client_disconnect(guarded(self._forget))
         atexit.register(self.stop)
 
+    @property
+    def background(self) -> tuple[int, int, int]:
+        return self.painter.background
+
     # What is shown
 
-    def show(self, contents: Contents) -> None:
-        """Put a scene on the page, in place of what was there. Tabs keep their view when it still fits the scene."""
+    def show(self, contents: Contents, others: Sequence[Contents] = (), *, editable: bool = True) -> None:
+        """Put a scene on the page, in place of what was there. Tabs keep their view when it still fits the scene.
+
+        Args:
+            others: further runs of it, to compare with.
+            editable: whether it is finished: what a run still changes cannot be edited.
+        """
+        self.notes = read_notes(contents.folder)
         frame = fit_display(contents.cameras, contents.centers())
+        if self.notes.up is not None:
+            frame = replace(frame, up=np.array(self.notes.up))
+        self.tool.stop()
         with self.server.atomic():
             moved = self._set_frame(frame, contents)
-            self.contents = contents
-            self.show_splats_of(contents)
+            self.contents, self.others = contents, [other for other in others if other.splats is not None]
+            self.editor = None
+            if editable and contents.splats is not None:
+                self.editor = Editor(contents.splats, contents.cameras, self.redraw)
+                self.redraw()
+                self.painter.set_others(self.others)
+            else:
+                self.show_splats_of(contents)
             self.stage.set_points(contents.points, self._frame())
+            self.stage.set_mesh(contents.mesh, self._frame())
             self.stage.set_cameras(contents.cameras, contents.thumbnails, self._frame(), self.fly_to_photo)
             self.panels.refresh(contents)
         if moved:
@@ -89,12 +125,47 @@ class Viewer:
                 self._send_home(pilot)
 
     def show_splats_of(self, contents: Contents) -> None:
-        """Put `contents.splats` on the page and leave the rest as it is."""
+        """Put `contents.splats`, which nobody edits, on the page and leave the rest as it is."""
         self.contents = contents
         if contents.splats is None:
             self.stage.set_splats(None)
             return
         self.stage.set_splats(to_browser(contents.splats, self._frame(), contents.cameras))
+
+    def redraw(self) -> None:
+        """Show the scene as it is edited now, with the selection tinted."""
+        if self.editor is None:
+            return
+        with self._drawing:
+            scene = self.editor.scene()
+            self.painter.set_scene(self.contents, scene, self._frame())
+            browser = to_browser(scene.splats, self._frame(), self.contents.cameras, scene.selected)
+            self.stage.set_splats(browser)
+        self.frames.refresh()
+        self.panels.edit.refresh_counts()
+
+    def settings_changed(self) -> None:
+        """Send to the browser or the server what the settings say now, and draw it."""
+        look, by_server = self.painter.look, self.painter.by_server
+        if look is Look.SEEN and self.editor is not None:
+            self.editor.seen_by()
+            self.painter.set_scene(self.contents, self.editor.scene(), self._frame())
+        self.stage.show_splats(look is Look.SPLATS and not by_server)
+        self.stage.show_points(look is Look.POINTS and not by_server)
+        self.stage.show_mesh(look is Look.MESH)
+        was_on = self.frames.on
+        self.frames.switch(by_server)
+        if was_on and not by_server:
+            self.stage.set_background(self.background)
+            for client in self.server.get_clients().values():
+                self.stage.clear_frame(client, self.background)
+
+    def _paint(self, client: viser.ClientHandle, size: tuple[int, int]) -> Picture:
+        pilot = self._pilots.get(client.client_id)
+        return self.painter.paint(client, size, None if pilot is None else pilot.photo)
+
+    def _frame_drawn(self, timing: Timing) -> None:
+        self.panels.look.show_timing(timing)
 
     def _set_frame(self, frame: DisplayFrame, contents: Contents) -> bool:
         """Take `frame`, unless what is known is as good and tabs look through the present one. True when taken."""
@@ -114,11 +185,29 @@ class Viewer:
         assert self.frame is not None, "a scene is shown before its parts are"
         return self.frame
 
+    # What a person says about the scene
+
+    def set_notes(self, notes: Notes) -> None:
+        """Take notes, and keep them in the run folder if there is one.
+
+        Raises:
+            ResourceError: the folder cannot be written to.
+        """
+        self.notes = notes
+        if self.frame is not None and notes.up is not None:
+            self.frame = replace(self.frame, up=np.array(notes.up))
+            self.server.scene.set_up_direction(self.frame.up)
+        if self.contents.folder is not None:
+            write_notes(self.contents.folder, notes)
+
     # Tabs
 
     def _welcome(self, client: viser.ClientHandle) -> None:
-        pilot = Pilot(client, self.server, self.stage)
+        if client.client_id not in self.server.get_clients():
+            return
+        pilot = Pilot(client, self.server, self.stage, self.frames.moved)
         self._pilots[client.client_id] = pilot
+        self.frames.moved(client.client_id)
         client.camera.max_orbit_distance = 100.0 * FOCUS_DEPTH
         if self.home is not None:
             pilot.fit_window(self.home)
@@ -126,7 +215,10 @@ class Viewer:
             self._forget(client)
 
     def _forget(self, client: viser.ClientHandle) -> None:
-        self._pilots.pop(client.client_id, None)
+        pilot = self._pilots.pop(client.client_id, None)
+        if pilot is not None:
+            pilot.end()
+        self.frames.forget(client.client_id)
 
     def _send_home(self, pilot: Pilot) -> None:
         if self.home is not None:
@@ -141,6 +233,7 @@ class Viewer:
             return
         pilot.photo = index
         pilot.fly_to(camera_view(cameras, index, self._frame()), self._frame().up)
+        self.panels.look.at_photo(index)
 
     def step_photo(self, client: viser.ClientHandle, step: int) -> None:
         """Fly one tab to the next (+1) or previous (-1) photo."""
@@ -160,23 +253,67 @@ class Viewer:
         if client.client_id in self._pilots and self.frame is not None:
             self._pilots[client.client_id].level(self.frame)
 
+    def level_all(self) -> None:
+        """Make the scene's up direction vertical in all tabs."""
+        for pilot in list(self._pilots.values()):
+            pilot.level(self._frame())
+
+    def fly_to(self, client: viser.ClientHandle, view: View, seconds: float | None = None) -> None:
+        """Fly one tab to a view; at once with `seconds` 0."""
+        if client.client_id in self._pilots:
+            pilot = self._pilots[client.client_id]
+            pilot.fly_to(view, self._frame().up, *(() if seconds is None else (seconds,)))
+
+    def set_fov(self, client: viser.ClientHandle, fov_y_rad: float) -> None:
+        """Set one tab's field of view, until it flies somewhere."""
+        if client.client_id in self._pilots:
+            self._pilots[client.client_id].set_fov(fov_y_rad)
+
+    def point_under(self, client: viser.ClientHandle, at: tuple[float, float]) -> Vector | None:
+        """The point of the scene, in the world, under a place of one tab's picture (shares of width and height)."""
+        model = self.painter.model
+        return None if model is None else surface_point(model, self.camera_of(client), at)
+
+    def turn_table(self, client: viser.ClientHandle) -> None:
+        """Let one tab circle the scene, or stop that."""
+        if client.client_id in self._pilots:
+            self._pilots[client.client_id].turn(self._frame().up)
+
+    def view_of(self, client: viser.ClientHandle) -> View:
+        """What one tab looks at."""
+        camera = client.camera
+        position, target = camera.position.astype(float), camera.look_at.astype(float)
+        up = -vtf.SO3(camera.wxyz).as_matrix()[:, 1]
+        return View(position, target, up, camera.fov, camera.aspect)
+
+    def camera_of(self, client: viser.ClientHandle) -> Cameras:
+        """One tab's camera in the world, for a picture of its window's size."""
+        camera = client.camera
+        size = (camera.image_width, camera.image_height)
+        return window_camera(camera.wxyz, camera.position, camera.fov, size, self._frame())
+
     def set_background(self, rgb: tuple[int, int, int]) -> None:
-        self.background = rgb
+        self.painter.background = rgb
         self.stage.set_background(rgb)
+        self.frames.refresh()
 
     def take_screenshot(self, client: viser.ClientHandle, shot: Shot) -> None:
         """Draw one tab's view and let the tab download it as a PNG."""
         name = f"{self.contents.title or 'scene'}-{time.strftime('%Y%m%d-%H%M%S')}.png"
-        with self._drawing:
-            client.send_file_download(name, screenshot.png(self._draw(client, shot)), save_immediately=True)
+        client.send_file_download(name, screenshot.png(self._draw(client, shot)), save_immediately=True)
 
     def _draw(self, client: viser.ClientHandle, shot: Shot) -> UInt8[np.ndarray, "H W C"]:
-        camera, splats = client.camera, self.contents.splats
+        camera = client.camera
+        splats = self.contents.splats if self.editor is None else self.editor.scene().splats
         if splats is None or self.frame is None:
             return screenshot.browser_picture(client)
         size = screenshot.picture_size((camera.image_width, camera.image_height), shot.long_side)
+        if self.painter.by_server and not shot.transparent:
+            return self._paint(client, size)
         ours = window_camera(camera.wxyz, camera.position, camera.fov, size, self.frame)
-        return screenshot.draw(splats, ours, None if shot.transparent else self.background, NEAR / self.frame.scale)
+        with self._drawing:
+            near = NEAR / self.frame.scale
+            return screenshot.draw(splats, ours, None if shot.transparent else self.background, near)
 
     # Life
 
@@ -194,12 +331,14 @@ class Viewer:
             return
         self._stopped.set()
         atexit.unregister(self.stop)
+        self.panels.film.stop()
+        self.frames.stop()
         stop_server(self.server)
 
 
 def open_run(
     path: Path,
-    *,
+    *others: Path,
     host: str = "127.0.0.1",
     port: int = 8080,
     block: bool = True,
@@ -209,6 +348,7 @@ def open_run(
 
     Args:
         path: a run folder, or a splat file.
+        others: further runs of the same scene, shown beside it.
         host: the address to listen on; anything but this machine's own loopback is logged as a warning.
         port: the first port to try; the one used is in `Viewer.url`.
         block: stay until Ctrl-C.
@@ -219,8 +359,9 @@ def open_run(
         ResourceError: no free port.
     """
     contents = load(Path(path), photos)
+    beside = [load(Path(other)) for other in others]
     viewer = Viewer(contents.title, host=host, port=port)
-    viewer.show(contents)
+    viewer.show(contents, beside)
     logger.info("The viewer is at %s", viewer.url)
     if block:
         viewer.wait()

@@ -15,6 +15,7 @@ from recon.data.transforms_json import read_transforms
 from recon.errors import InputError, ReconError
 from recon.types import Cameras, PointCloud, Splats
 from viewer.display import placed_indices
+from viewer.mesh import is_mesh, read_mesh
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,13 @@ class Contents:
     names: tuple[str, ...] = ()
     """File names of the photos, one per camera."""
     thumbnails: tuple[Thumbnail | None, ...] = ()
+    photo_files: tuple[Path | None, ...] = ()
+    """The photos that the cameras belong to, where they are at hand."""
     points: PointCloud | None = None
+    mesh: Any = None
+    """A `trimesh.Trimesh`, when a mesh was opened."""
+    folder: Path | None = None
+    """The run folder: where edits, films and notes are kept. None for a bare file."""
     file_bytes: int | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
 
@@ -44,7 +51,9 @@ class Contents:
         return len(placed_indices(self.cameras))
 
     def centers(self) -> Float[np.ndarray, "P 3"]:
-        """Points that say where the scene is: the point cloud, else the Gaussian centres, else none."""
+        """Points that say where the scene is: the mesh, the point cloud or the Gaussian centres; else none."""
+        if self.mesh is not None:
+            return np.asarray(self.mesh.vertices, dtype=np.float64)
         sources = [self.points.xyz if self.points is not None else None, self.splats.means if self.splats else None]
         for xyz in sources:
             if xyz is not None and len(xyz):
@@ -53,7 +62,7 @@ class Contents:
 
 
 def load(path: Path, photos: Path | None = None) -> Contents:
-    """Read a run folder or a splat file.
+    """Read a run folder, a splat file or a mesh.
 
     Args:
         photos: folder of the original photos, for thumbnails. Without it only pictures inside the run folder are
@@ -65,6 +74,8 @@ def load(path: Path, photos: Path | None = None) -> Contents:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist. Give a run folder (made by `recon run`) or a splat file (.ply).")
+    if path.is_file() and is_mesh(path):
+        return Contents(path.stem, mesh=read_mesh(path), file_bytes=path.stat().st_size)
     if path.is_file():
         return Contents(path.stem, splats=read_splats(path), file_bytes=path.stat().st_size)
     return _load_run(path, photos)
@@ -79,12 +90,15 @@ def _load_run(folder: Path, photos: Path | None) -> Contents:
         )
     splats_path = folder / SPLAT_FILE
     cameras, names = _optional(_read_cameras, folder / "cameras.json") or (None, ())
+    files = tuple(_find_photo(folder, name, photos) for name in names)
     return Contents(
         title=_title(folder),
         splats=read_splats(splats_path) if splats_path.is_file() else None,
         cameras=cameras,
         names=tuple(Path(name).name for name in names),
-        thumbnails=tuple(_find_thumbnail(folder, name, photos) for name in names),
+        thumbnails=tuple(None if file is None else _optional(read_thumbnail, file) for file in files),
+        photo_files=files,
+        folder=folder,
         points=_optional(read_points, folder / "points.ply"),
         file_bytes=splats_path.stat().st_size if splats_path.is_file() else None,
         metrics=_optional(_read_metrics, folder / "metrics.json") or {},
@@ -118,7 +132,7 @@ def _read_cameras(path: Path) -> tuple[Cameras, tuple[str, ...]]:
     return known.cameras, known.names
 
 
-def _find_thumbnail(folder: Path, name: str, photos: Path | None) -> Thumbnail | None:
+def _find_photo(folder: Path, name: str, photos: Path | None) -> Path | None:
     """The picture of one photo: inside the run folder, or in the folder that the caller named."""
     base = Path(name).name
     candidates = [folder / name, *(folder / sub / base for sub in _THUMBNAIL_FOLDERS)]
@@ -126,10 +140,7 @@ def _find_thumbnail(folder: Path, name: str, photos: Path | None) -> Thumbnail |
     inside = [path for path in candidates if path.resolve().is_relative_to(folder.resolve())]
     if photos is not None:
         inside.append(photos / base)
-    for path in inside:
-        if path.is_file():
-            return _optional(read_thumbnail, path)
-    return None
+    return next((path for path in inside if path.is_file()), None)
 
 
 def read_thumbnail(path: Path) -> Thumbnail:
@@ -139,6 +150,16 @@ def read_thumbnail(path: Path) -> Thumbnail:
         upright = ImageOps.exif_transpose(image).convert("RGB")
         upright.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
         return np.asarray(upright)
+
+
+def read_photo(path: Path) -> UInt8[np.ndarray, "_ _ 3"]:
+    """A photo, upright, at its own size.
+
+    Raises:
+        OSError: it is no picture.
+    """
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def shrink(image: UInt8[np.ndarray, "_ _ 3"]) -> Thumbnail:

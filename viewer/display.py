@@ -171,3 +171,9 @@ def window_camera(
     focal = 0.5 * height / math.tan(fov_y_rad / 2.0)
     K = torch.tensor([[focal, 0.0, width / 2.0], [0.0, focal, height / 2.0], [0.0, 0.0, 1.0]])
     return Cameras.create(torch.from_numpy(pose).float()[None], K[None], width, height)
+
+
+def view_camera(view: View, size: tuple[int, int], frame: DisplayFrame) -> Cameras:
+    """The camera of a picture of `size` (width, height) that shows all that `view` shows."""
+    wxyz = vtf.SO3.from_matrix(view.rotation).wxyz
+    return window_camera(wxyz, view.position, view.fov_in_window(size[0] / size[1]), size, frame)

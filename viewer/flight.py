@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import viser
@@ -12,14 +13,23 @@ from viewer.guard import guarded
 from viewer.stage import Stage
 
 FLIGHT_SECONDS = 0.9
+TURN_SECONDS = 20.0
+"""A full turn of the turntable."""
 _FRAME_SECONDS = 1 / 30
 
 
 class Pilot:
     """Flies one tab's camera. A new flight ends the one under way."""
 
-    def __init__(self, client: viser.ClientHandle, server: viser.ViserServer, stage: Stage) -> None:
-        self._client, self._server, self._stage = client, server, stage
+    def __init__(
+        self,
+        client: viser.ClientHandle,
+        server: viser.ViserServer,
+        stage: Stage,
+        moved: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._client, self._server, self._stage, self._moved = client, server, stage, moved
+        self._turning = False
         self._flight = 0
         self._hidden: dict[str, viser.FrameHandle] = {}
         self._lock = threading.Lock()
@@ -32,6 +42,7 @@ class Pilot:
     def fly_to(self, view: View, scene_up: Vector, seconds: float = FLIGHT_SECONDS) -> None:
         """Move the camera to `view` and fit its picture into the window. Returns at once."""
         self._goal = view
+        self._turning = False
         arguments = (view, view.orbit_up(scene_up), seconds)
         threading.Thread(target=guarded(self._fly), args=arguments, daemon=True, name="viewer-flight").start()
 
@@ -40,9 +51,16 @@ class Pilot:
         self._goal = view
         self._client.camera.fov = view.fov_in_window(self._client.camera.aspect)
 
+    def set_fov(self, fov_y_rad: float) -> None:
+        """A field of view chosen by hand: it stays as the window changes."""
+        self._goal = None
+        self._client.camera.fov = fov_y_rad
+        self._moved(self._client.client_id)
+
     def _camera_changed(self, camera: viser.CameraHandle) -> None:
         if not self._connected() or camera.image_height == 0:
             return
+        self._moved(self._client.client_id)
         if self._goal is not None and abs(camera.aspect - self._aspect) > 1e-3:
             self._aspect = camera.aspect
             camera.fov = self._goal.fov_in_window(camera.aspect)
@@ -54,6 +72,31 @@ class Pilot:
         forward = vtf.SO3(camera.wxyz).as_matrix()[:, 2]
         if abs(float(forward @ frame.up)) < 0.99:
             camera.up_direction = frame.up
+
+    def turn(self, up: Vector) -> None:
+        """Circle about what is looked at, until this is called again or a flight starts."""
+        self._turning = not self._turning
+        if self._turning:
+            threading.Thread(target=guarded(self._circle), args=(up,), daemon=True, name="viewer-turn").start()
+
+    def end(self) -> None:
+        """The tab is gone."""
+        self._turning = False
+        self._flight += 1
+
+    def _circle(self, up: Vector) -> None:
+        camera, before = self._client.camera, time.monotonic()
+        with self._lock:
+            self._flight += 1
+            flight = self._flight
+        while self._turning and self._flight == flight and self._connected():
+            now = time.monotonic()
+            step = vtf.SO3.exp(up * (2.0 * np.pi * min(now - before, 0.2) / TURN_SECONDS))
+            before = now
+            with self._client.atomic():
+                camera.position = camera.look_at + step @ (camera.position - camera.look_at)
+            self._client.flush()
+            time.sleep(_FRAME_SECONDS)
 
     def _fly(self, view: View, up: Vector, seconds: float) -> None:
         with self._lock:

@@ -15,6 +15,8 @@ from viewer.display import DisplayFrame, placed_indices
 
 MAX_SIGMA = 200.0  # display units; its square is still a half float, in which viser sends covariances
 MAX_COLOR_VIEWS = 9
+SELECTED = (1.0, 0.59, 0.12)
+"""What selected Gaussians are tinted with."""
 CHUNK = 2048  # small enough for torch to work in one thread
 
 
@@ -31,8 +33,13 @@ class BrowserSplats:
         return len(self.centers)
 
 
-def to_browser(splats: Splats, frame: DisplayFrame, cameras: Cameras | None = None) -> BrowserSplats:
-    """Splats in display units, in the colours that `cameras` see (the browser knows no harmonics).
+def to_browser(
+    splats: Splats,
+    frame: DisplayFrame,
+    cameras: Cameras | None = None,
+    selected: Bool[torch.Tensor, " N"] | None = None,
+) -> BrowserSplats:
+    """Splats in display units, in the colours that `cameras` see (the browser knows no harmonics), `selected` tinted.
 
     Gaussians with a value that is not finite, or no orientation, are left out. Computed in numpy: torch would use all
     threads, and while a run trains those are taken.
@@ -40,17 +47,21 @@ def to_browser(splats: Splats, frame: DisplayFrame, cameras: Cameras | None = No
     drawable = _drawable(splats)
     if not bool(drawable.all()):
         splats = splats[drawable.to(splats.device)]
+        selected = None if selected is None else selected[drawable]
     means, quats, log_scales, logits = (
         value.numpy(force=True).astype(np.float64)
         for value in (splats.means, splats.quats, splats.log_scales, splats.logit_opacities)
     )
     sigmas = np.exp(np.minimum(log_scales + math.log(frame.scale), math.log(MAX_SIGMA)))
     rotations = Rotation.from_quat(quats[:, [1, 2, 3, 0]]).as_matrix() if len(quats) else np.zeros((0, 3, 3))
+    colors = seen_colors(splats, cameras)
+    if selected is not None and bool(selected.any()):
+        colors = torch.where(selected[:, None], 0.3 * colors + 0.7 * torch.tensor(SELECTED), colors)
     axes = (rotations * sigmas[:, None, :]).astype(np.float32)
     return BrowserSplats(
         frame.points(means).astype(np.float32),
         axes @ axes.transpose(0, 2, 1),
-        to_bytes(seen_colors(splats, cameras)),
+        to_bytes(colors),
         np.rint(255.0 * expit(logits[:, None])).astype(np.uint8),
     )
 

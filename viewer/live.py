@@ -117,7 +117,7 @@ class LiveViewer:
     def _apply(self, event: Event) -> None:
         progress = self.viewer.panels.progress
         if isinstance(event, SceneReady):
-            self.viewer.show(_scene_contents(self.viewer.contents, event.scene))
+            self.viewer.show(_scene_contents(self.viewer.contents, event.scene), editable=False)
         elif isinstance(event, SplatsUpdated):
             self._show_splats(event)
         elif isinstance(event, StageStarted):
@@ -133,7 +133,7 @@ class LiveViewer:
 
     def _show_splats(self, event: SplatsUpdated) -> None:
         if self.viewer.frame is None:  # splats without a scene: they place themselves
-            self.viewer.show(replace(self.viewer.contents, splats=event.splats))
+            self.viewer.show(replace(self.viewer.contents, splats=event.splats), editable=False)
             return
         first = self.viewer.contents.splats is None
         contents = replace(self.viewer.contents, splats=event.splats)

@@ -1,4 +1,4 @@
-"""The web server under the page: on localhost unless told otherwise, quiet, and closed to other web pages."""
+"""The web server under the page: on localhost, or behind a token; quiet, and closed to other web pages."""
 
 import contextlib
 import ipaddress
@@ -14,6 +14,7 @@ import viser
 from viser.infra import WebsockClientConnection
 
 from recon.errors import InputError, ResourceError
+from viewer.door import Door
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,9 @@ _console_lock = threading.Lock()
 
 class PageServer(viser.ViserServer):
     """viser's server, without the tunnel to a public relay that any page could otherwise ask it to open."""
+
+    door: Door | None = None
+    """Asks for a token where others can reach this machine."""
 
     def request_share_url(self, verbose: bool = True) -> str | None:
         logger.warning("A browser tab asked for a public link to this scene; refused.")
@@ -36,18 +40,26 @@ def start_server(host: str, port: int) -> PageServer:
         InputError: the host or the port is not usable on this machine.
         ResourceError: every port tried is taken.
     """
-    if not is_loopback(host):
-        logger.warning(
-            "The viewer listens on %s: everyone who can reach this machine can see the scene. "
-            "Leave --host away to keep it to this machine.",
-            host,
-        )
     free = _free_port(host, port)
     if port not in (0, free):
         logger.warning("Port %d is taken; the viewer uses %d.", port, free)
     logging.getLogger("websockets").setLevel(logging.WARNING)  # it reports every connection
-    with _quiet_console():
+    door = None if is_loopback(host) else Door(free)
+    with _quiet_console(), contextlib.nullcontext() if door is None else door.in_front():
         server = PageServer(host=host, port=free, verbose=False)
+    server.door = door
+    if door is not None and not door.guards:
+        stop_server(server)
+        raise ResourceError(
+            f"viser {viser.__version__} cannot be made to ask for a token, so everyone who can reach this machine "
+            "could see the scene. Leave --host away, or install viser 1.1."
+        )
+    if door is not None:
+        logger.warning(
+            "The viewer listens on %s: whoever can reach this machine and has the address with its token can see and "
+            "edit the scene. Leave --host away to keep it to this machine.",
+            host,
+        )
     _refuse_other_origins(server)
     return server
 
@@ -59,11 +71,12 @@ def stop_server(server: PageServer) -> None:
 
 
 def page_url(server: PageServer) -> str:
-    """The address to open in a browser."""
+    """The address to open in a browser, with the token if there is one."""
     host = server.get_host()
     if host in ("0.0.0.0", "::", ""):
         host = "localhost"
-    return f"http://[{host}]:{server.get_port()}" if ":" in host else f"http://{host}:{server.get_port()}"
+    address = f"http://[{host}]:{server.get_port()}" if ":" in host else f"http://{host}:{server.get_port()}"
+    return address if server.door is None else f"{address}/?token={server.door.token}"
 
 
 def is_loopback(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import viser
@@ -28,6 +29,7 @@ class Stage:
         self._splats: viser.GaussianSplatHandle | None = None
         self._points: viser.PointCloudHandle | None = None
         self._frusta: dict[int, viser.CameraFrustumHandle] = {}
+        self._mesh: viser.GlbHandle | None = None
         self._show_splats, self._show_points = True, False
         self._point_size = 1.0
         self.frustum_size = 1.0
@@ -36,6 +38,10 @@ class Stage:
 
     def set_background(self, rgb: tuple[int, int, int]) -> None:
         self._scene.set_background_image(np.full((2, 2, 3), rgb, dtype=np.uint8), format="png")
+
+    def clear_frame(self, client: viser.ClientHandle, rgb: tuple[int, int, int]) -> None:
+        """Put the plain background in the place of a frame that one tab was sent."""
+        client.scene.set_background_image(np.full((2, 2, 3), rgb, dtype=np.uint8), format="png")
 
     def set_splats(self, splats: BrowserSplats | None) -> None:
         """Replace the Gaussians; the browser updates in place."""
@@ -70,6 +76,21 @@ class Stage:
                 precision="float32",
                 visible=self._show_points,
             )
+
+    def set_mesh(self, mesh: Any, frame: DisplayFrame) -> None:
+        """Replace the mesh (a `trimesh.Trimesh` in world units, or None)."""
+        with self._lock:
+            if self._mesh is not None:
+                self._mesh.remove()
+            self._mesh = None
+            if mesh is not None:
+                shown = mesh.copy()
+                shown.vertices = frame.points(np.asarray(mesh.vertices, dtype=np.float64))
+                self._mesh = self._scene.add_mesh_trimesh("/mesh", shown)
+
+    def show_mesh(self, visible: bool) -> None:
+        if self._mesh is not None:
+            self._mesh.visible = visible
 
     def set_cameras(
         self,

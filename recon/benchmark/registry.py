@@ -39,6 +39,12 @@ BENCHES: dict[str, Bench] = {
         Bench("raster", "The rasterizer and SSIM: speed, scaling and accuracy.", "recon.benchmark.raster"),
         Bench("demo", "The whole job on the demo photos: time, memory, held-out quality.", "recon.benchmark.demo"),
         Bench("poses", "Cameras from 3, 6 and 9 photos, against known ones (needs data).", "recon.benchmark.poses"),
+        Bench("compress", "Size against held-out quality, for every preset and format.", "recon.benchmark.compress"),
+        Bench(
+            "sparse",
+            "Sparse products, hash grid, vector quantisation against torch and scipy.",
+            "recon.benchmark.sparse",
+        ),
         Bench("views", "Held-out views from 3, 6 and 9 photos, against plain splatting.", "recon.benchmark.views"),
     )
 }

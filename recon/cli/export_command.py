@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from recon.cli.console import Console, Result
+from recon.cli.export_page import write_page
 from recon.cli.options import Export
 from recon.cli.progress import progress_sink
 from recon.compress import read_ply, read_points, write_points, write_splats
@@ -15,30 +16,48 @@ from recon.pipeline.export import export_mesh
 from recon.pipeline.summary import thousands
 from recon.runfolder import RunFolder, open_run
 
-SPLAT_FORMATS = ("ply", "splat")
+SPLAT_FORMATS = ("ply", "splat", "spz", "sog")
 
 
 def execute(options: Export, console: Console) -> Result:
-    """Write the asked-for format to `options.out`."""
-    make = f"recon train {options.run}"
-    need = {"splats": make} if options.format in (*SPLAT_FORMATS, "mesh") else {"points": make, "cameras": make}
-    folder = open_run(options.run, need=need)
-    out = options.out.expanduser()
+    """Write the asked-for format."""
+    kind, out = _wanted(options)
     details = {}
-    if options.format == "colmap":
-        _write_colmap(folder, out)
-    elif options.format == "mesh":
-        details = {"triangles": _write_mesh(folder, out, console)}
+    if kind == "html":
+        _write_page(options.run, out)
     else:
-        _write_file(folder, options.format, out)
+        make = f"recon train {options.run}"
+        need = {"splats": make} if kind in (*SPLAT_FORMATS, "mesh") else {"points": make, "cameras": make}
+        folder = open_run(options.run, need=need)
+        if kind == "colmap":
+            _write_colmap(folder, out)
+        elif kind == "mesh":
+            details = {"triangles": _write_mesh(folder, out, console)}
+        else:
+            _write_file(folder, kind, out)
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) if out.is_dir() else out.stat().st_size
-    value = {"status": "done", "format": options.format, "out": str(out), "bytes": size} | details
+    value = {"status": "done", "format": kind, "out": str(out), "bytes": size} | details
     triangles = f", {thousands(details['triangles'])} triangles" if details else ""
     return Result(value, [f"Wrote {out} ({size / 1e6:.1f} MB{triangles})."])
 
 
+def _wanted(options: Export) -> tuple[str, Path]:
+    """The format, and where to."""
+    if options.html is not None and options.format is None and options.out is None:
+        return "html", options.html.expanduser()
+    if options.html is not None or options.format is None or options.out is None:
+        raise InputError("Say what to write with --format FORMAT --out FILE, or with --html FILE alone.")
+    return options.format, options.out.expanduser()
+
+
+def _write_page(source: Path, out: Path) -> None:
+    if out.is_dir() or out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{out} must be a file ending in .html for the format html.")
+    write_page(source, out)
+
+
 def _write_file(folder: RunFolder, kind: str, out: Path) -> None:
-    suffix = {"ply": ".ply", "splat": ".splat", "points": ".ply", "transforms": ".json"}[kind]
+    suffix = {"points": ".ply", "transforms": ".json"}.get(kind, f".{kind}")
     if out.is_dir() or out.suffix.lower() != suffix:
         raise InputError(f"--out {out} must be a file ending in {suffix} for the format {kind}.")
     if kind in SPLAT_FORMATS:

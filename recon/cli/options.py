@@ -178,26 +178,68 @@ class Export(Command):
     """Write results in another program's format."""
 
     module: ClassVar[str] = "export_command"
-    run: RunFolderArgument
-    """Folder with a finished run."""
-    format: Literal["ply", "splat", "points", "transforms", "colmap", "mesh"]
-    """ply, splat: Gaussians for SuperSplat and other viewers; points: a coloured point cloud (.ply); transforms:
-    cameras for nerfstudio (.json); colmap: cameras and points as a COLMAP model (a folder); mesh: triangles textured
-    with the photos (.glb, or .obj with .mtl and .png beside it), or with colours at the vertices (.ply)."""
-    out: Annotated[Path, arg(metavar="FILE|DIR")]
+    run: Positional[Annotated[Path, arg(metavar="RUN|FILE")]]
+    """Folder with a finished run; for html also a splat file."""
+    format: Annotated[
+        Literal["ply", "splat", "spz", "sog", "html", "points", "transforms", "colmap", "mesh"] | None,
+        unset("{ply,splat,spz,sog,html,points,transforms,colmap,mesh}", "none; needed unless --html is given"),
+    ] = None
+    """ply, splat, spz, sog: Gaussians for SuperSplat and other viewers; html: the scene as one page with a viewer
+    inside, which opens from disk in any browser; points: a coloured point cloud (.ply); transforms: cameras for
+    nerfstudio (.json); colmap: cameras and points as a COLMAP model (a folder); mesh: triangles textured with the
+    photos (.glb, or .obj with .mtl and .png beside it), or with colours at the vertices (.ply)."""
+    out: Annotated[Path | None, unset("FILE|DIR", "none; needed unless --html is given")] = None
     """What to write: a file, or a folder for colmap."""
+    html: Annotated[Path | None, unset("FILE", "none")] = None
+    """Short for --format html --out FILE."""
+    common: OmitArgPrefixes[Common] = field(default_factory=Common)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert(Command):
+    """Write a splat file in another format; the suffixes choose: .ply, .compressed.ply, .splat, .spz, .sog."""
+
+    module: ClassVar[str] = "convert_command"
+    source: Positional[Annotated[Path, arg(metavar="FILE")]]
+    """What to read."""
+    out: Positional[Annotated[Path, arg(metavar="OUT")]]
+    """What to write."""
+    common: OmitArgPrefixes[Common] = field(default_factory=Common)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compress(Command):
+    """Make splats small, as a .sog file that SuperSplat, PlayCanvas and other viewers open.
+
+    Of a run, Gaussians that hardly show in the photos' views and around them are left out, and the others are fitted to
+    show what all did. A file alone has no views: nothing that can be seen is left out unless a limit asks for it."""
+
+    module: ClassVar[str] = "compress_command"
+    source: Positional[Annotated[Path, arg(metavar="RUN|FILE")]]
+    """Folder with a finished run, or a splat file."""
+    preset: Literal["lossless", "web", "tiny"] = "web"
+    """lossless: about a tenth of the PLY file and no loss that can be seen (the numbers are rounded all the same);
+    web: about a 25th; tiny: about a 50th, soft in fine detail."""
+    out: Annotated[Path | None, unset("FILE", "splats_PRESET.sog in the run folder, or beside the file")] = None
+    """What to write, ending in .sog."""
+    target_mb: Annotated[float | None, unset("MB", "no limit")] = None
+    """The file is at most so large."""
+    max_gaussians: Annotated[int | None, unset("N", "no limit")] = None
+    """At most so many Gaussians stay."""
+    device: Device = "auto"
+    """Where to render; auto takes a CUDA GPU if there is one."""
     common: OmitArgPrefixes[Common] = field(default_factory=Common)
 
 
 @dataclass(frozen=True, kw_only=True)
 class View(Command):
-    """Open the viewer for a run folder or a splat file, until Ctrl-C."""
+    """Open the viewer for run folders or splat files, until Ctrl-C; several are compared with the first."""
 
     module: ClassVar[str] = "view_command"
-    source: Positional[Annotated[Path, arg(metavar="RUN|FILE")]]
-    """Run folder, or a .ply or .splat file."""
+    sources: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN|FILE ...", help_behavior_hint="(one or more)")]]
+    """Run folders, splat files or meshes (.glb)."""
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 lets other machines in."""
+    """Address to listen on; 0.0.0.0 lets other machines in, if they have the token that is printed."""
     port: int = 8080
     """Port to listen on."""
     common: OmitArgPrefixes[Common] = field(default_factory=Common)
@@ -258,7 +300,7 @@ class Dataset(Command):
     common: OmitArgPrefixes[Common] = field(default_factory=Common)
 
 
-COMMANDS = (Run, Poses, Train, Render, Export, View, Eval, Doctor, Bench, Dataset)
+COMMANDS = (Run, Poses, Train, Render, Export, Convert, Compress, View, Eval, Doctor, Bench, Dataset)
 
 
 def parse(argv: Sequence[str]) -> Command:

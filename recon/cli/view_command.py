@@ -1,4 +1,4 @@
-"""`recon view`: the viewer for a run folder or a splat file."""
+"""`recon view`: the viewer for run folders, splat files and meshes."""
 
 from pathlib import Path
 
@@ -13,8 +13,11 @@ def execute(options: View, console: Console) -> Result:
     """Serve the page until Ctrl-C."""
     from viewer import open_run as open_viewer
 
-    path, photos = _find(options.source)
-    page = open_viewer(path, host=options.host, port=options.port, block=False, photos=photos)
+    if not options.sources:
+        raise InputError("Nothing to show. Give a run folder (made by `recon run`) or a splat file.")
+    path, photos = _find(options.sources[0])
+    others = [_find(source)[0] for source in options.sources[1:]]
+    page = open_viewer(path, *others, host=options.host, port=options.port, block=False, photos=photos)
     console.finish(Result({"status": "serving", "url": page.url}, [f"Viewer: {page.url}  (Ctrl-C ends it)"]))
     page.wait()
     return Result({}, printed=True)

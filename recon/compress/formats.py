@@ -3,16 +3,30 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from recon.compress.compressed_ply import write_compressed_ply
 from recon.compress.ply import read_ply, write_ply
+from recon.compress.sog import read_sog, write_sog
 from recon.compress.splat_format import read_splat, write_splat
+from recon.compress.spz import read_spz, write_spz
 from recon.errors import InputError
 from recon.types import Splats
 
-_READERS: dict[str, Callable[[Path], Splats]] = {".ply": read_ply, ".splat": read_splat}
-_WRITERS: dict[str, Callable[[Path, Splats], None]] = {".ply": write_ply, ".splat": write_splat}
+_READERS: dict[str, Callable[[Path], Splats]] = {
+    ".ply": read_ply,
+    ".compressed.ply": read_ply,
+    ".splat": read_splat,
+    ".spz": read_spz,
+    ".sog": read_sog,
+}
+_WRITERS: dict[str, Callable[[Path, Splats], None]] = {
+    ".ply": write_ply,
+    ".compressed.ply": write_compressed_ply,
+    ".splat": write_splat,
+    ".spz": write_spz,
+    ".sog": write_sog,
+}
 
 SPLAT_SUFFIXES = tuple(_READERS)
-_KNOWN = ", ".join(SPLAT_SUFFIXES)
 
 
 def read_splats(path: Path | str) -> Splats:
@@ -26,7 +40,7 @@ def read_splats(path: Path | str) -> Splats:
         raise InputError(
             f"{path} is a folder. Give a splat file ({', '.join(SPLAT_SUFFIXES)}), such as {path}/splats.ply."
         )
-    return _READERS[_suffix(path)](path)
+    return _READERS[splat_suffix(path)](path)
 
 
 def write_splats(path: Path | str, splats: Splats) -> None:
@@ -37,13 +51,20 @@ def write_splats(path: Path | str, splats: Splats) -> None:
         ResourceError: the folder is not writable or the disk is full.
     """
     path = Path(path)
-    _WRITERS[_suffix(path)](path, splats)
+    _WRITERS[splat_suffix(path)](path, splats)
 
 
-def _suffix(path: Path) -> str:
+def splat_suffix(path: Path) -> str:
+    """The suffix that chooses the format of `path`: `.compressed.ply` is one.
+
+    Raises:
+        InputError: an unknown one.
+    """
     suffix = path.suffix.lower()
+    if path.name.lower().endswith(".compressed.ply"):
+        suffix = ".compressed.ply"
     if suffix not in _READERS:
         raise InputError(
-            f"Unknown splat format {suffix or '(no suffix)'} of {path}. Use {' or '.join(SPLAT_SUFFIXES)}."
+            f"Unknown splat format {suffix or '(no suffix)'} of {path}. Use one of {', '.join(SPLAT_SUFFIXES)}."
         )
     return suffix

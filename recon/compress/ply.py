@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from recon.compress.compressed_ply import is_compressed, read_compressed_ply
 from recon.errors import InputError
 from recon.plyio import columns_of, read_points, read_vertices, write_points, write_vertices
 from recon.types import Splats
@@ -54,7 +55,8 @@ def write_ply(path: Path | str, splats: Splats) -> None:
 
 
 def read_ply(path: Path | str) -> Splats:
-    """Read splats written by `write_ply` or any program that keeps the layout; property order does not matter.
+    """Read splats written by `write_ply` or any program that keeps the layout; property order does not matter. A
+    compressed PLY file (SuperSplat, PlayCanvas) is known by its properties.
 
     Gaussians with a non-finite position, scale, rotation or colour are left out with a logged warning.
 
@@ -62,6 +64,8 @@ def read_ply(path: Path | str) -> Splats:
         InputError: not a readable PLY file, or a PLY file of something else.
     """
     vertices = read_vertices(path)
+    if is_compressed(vertices):
+        return drop_broken(read_compressed_ply(Path(path), vertices), path)
     names = vertices.dtype.names or ()
     _check_is_splats(path, names)
     rest = rest_names(sum(name.startswith("f_rest_") for name in names))
@@ -79,6 +83,11 @@ def read_ply(path: Path | str) -> Splats:
         shN=columns_of(vertices, rest).reshape(len(vertices), 3, len(rest) // 3).transpose(1, 2).contiguous(),
     )
     return drop_broken(splats, path)
+
+
+def ply_bytes(splats: Splats) -> int:
+    """What `write_ply` would take for `splats`, less the header: what other formats are compared with."""
+    return 4 * len(splats) * (len(REQUIRED) + len(NORMAL) + 3 * splats.shN.shape[1])
 
 
 def rest_names(count: int) -> list[str]:
@@ -101,11 +110,6 @@ def _check_is_splats(path: Path | str, names: tuple[str, ...]) -> None:
     missing = [name for name in REQUIRED if name not in names]
     if not missing:
         return
-    if "packed_position" in names:
-        raise InputError(
-            f"{path} is a compressed PLY (SuperSplat, PlayCanvas), which is not read yet. "
-            "Export it as an ordinary .ply or as .splat."
-        )
     if set(POSITION) <= set(names) and not {"opacity", "rot_0", "scale_0"} & set(names):
         raise InputError(
             f"{path} is a point cloud or mesh, not splats (found {', '.join(names)}). Give a Gaussian splat .ply."

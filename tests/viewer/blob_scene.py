@@ -74,11 +74,11 @@ def blob_posed_scene() -> PosedScene:
     return PosedScene(("a.jpg", "b.jpg", "c.jpg"), images, blob_cameras(), blob_points())
 
 
-def write_run(folder: Path, splats: Splats | None = None) -> BlobRun:
+def write_run(folder: Path, splats: Splats | None = None, cameras: Cameras | None = None) -> BlobRun:
     """Write the run folder as `recon run` lays it out; `cameras.json` by hand, as a check on its convention."""
     folder.mkdir(parents=True)
     (folder / "thumbnails").mkdir()
-    splats, cameras, points = splats or blob_splats(), blob_cameras(), blob_points()
+    splats, cameras, points = splats or blob_splats(), cameras or blob_cameras(), blob_points()
     write_ply(folder / "splats.ply", splats)
     write_points(folder / "points.ply", points)
     frames = []

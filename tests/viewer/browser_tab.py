@@ -24,7 +24,7 @@ FLAGS = [
     "--enable-unsafe-swiftshader",
 ]
 WINDOW = (800, 480)
-SECONDS_TO_SETTLE = 40.0
+SECONDS_TO_SETTLE = 90.0
 
 
 @contextmanager
@@ -51,9 +51,10 @@ class Tab:
     @staticmethod
     def open(browser: Any, url: str, shots: Path, window: tuple[int, int] = WINDOW) -> "Tab":
         page = browser.new_page(viewport={"width": window[0], "height": window[1]}, accept_downloads=True)
+        page.set_default_timeout(1000.0 * SECONDS_TO_SETTLE)  # a machine that does other things too is slow
         page.goto(url)
-        page.wait_for_selector("canvas", timeout=30_000)
-        page.wait_for_selector("button:has-text('Screenshot')", timeout=30_000)
+        page.wait_for_selector("canvas")
+        page.wait_for_selector("button:has-text('Screenshot')")
         notice = page.locator("div[role=alert]:has-text('Software WebGL') button")
         with contextlib.suppress(Exception):  # on a machine with a GPU there is none
             notice.click(timeout=5_000)
@@ -122,6 +123,45 @@ class Tab:
     def toggle(self, label: str) -> None:
         """Click a checkbox of the panel by its label."""
         self.page.get_by_label(label, exact=True).click()
+
+    def told(self, text: str) -> None:
+        """Wait for a message, then a moment for what was sent with it."""
+        self.page.get_by_text(text, exact=True).last.wait_for()
+        time.sleep(0.2)
+
+    def section(self, name: str) -> None:
+        """Turn to a section of the panel."""
+        self.page.get_by_role("tab", name=name).click()
+
+    def press(self, name: str) -> None:
+        """Press a button of the panel."""
+        self.page.get_by_role("button", name=name, exact=True).locator("visible=true").first.click()
+
+    def choose(self, label: str, option: str) -> None:
+        """Choose from a list of the panel."""
+        self._row(label).locator("input").first.click()
+        self.page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
+
+    def type_into(self, label: str, value: float | str) -> None:
+        """Type into a field of the panel, or the field beside a slider."""
+        field = self._row(label).locator("input").last
+        field.fill(str(value))
+        field.evaluate("element => element.blur()")  # Tab would open the list after it
+
+    def _row(self, label: str) -> Any:
+        name = self.page.locator(f"xpath=//label[normalize-space()='{label}']").locator("visible=true").first
+        return name.locator("xpath=ancestor::div[.//input or .//button][1]")
+
+    def sweep(self, low: tuple[float, float], high: tuple[float, float]) -> None:
+        """Drag from one pixel of the 3D picture to another, slowly enough to be seen as a drag."""
+        x, y, _, _ = self.canvas_box()
+        self.page.mouse.move(x + low[0], y + low[1])
+        time.sleep(0.2)
+        self.page.mouse.down()
+        for step in range(1, 9):
+            self.page.mouse.move(*(o + a + (b - a) * step / 8 for o, a, b in zip((x, y), low, high)))
+        time.sleep(0.1)
+        self.page.mouse.up()
 
 
 def share_of(picture: np.ndarray, rgb: tuple[int, int, int], tolerance: int = 60) -> float:

@@ -69,12 +69,11 @@ def test_splats_are_where_they_should_be_and_can_be_hidden(viewer: Viewer, tab: 
     # The first view is the middle camera's.
     assert torch.allclose(camera.cam_from_world[0], blob_run.cameras.cam_from_world[1], atol=2e-3)
 
-    tab.toggle("Splats")
+    tab.choose("Draw", "Nothing")
     tab.until(lambda seen: not any(share_of(seen, rgb) > 1e-4 for rgb in BALLS), "splats hidden")
-    tab.toggle("Points")
+    tab.choose("Draw", "Points")
     tab.until(lambda seen: share_of(seen, WHITE, PALE) > 1e-3, "points shown")
-    tab.toggle("Points")
-    tab.toggle("Splats")
+    tab.choose("Draw", "Splats")
     tab.until(lambda seen: has_all_balls(seen) and share_of(seen, WHITE, PALE) < 1e-3, "splats back, points gone")
 
 

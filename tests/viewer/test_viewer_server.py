@@ -1,5 +1,6 @@
 """The viewer's server and live feed: ports, other origins, threads, and a run that never waits."""
 
+import http.client
 import logging
 import socket
 import threading
@@ -9,11 +10,11 @@ import pytest
 import torch
 import viser
 from blob_scene import BlobRun, blob_posed_scene, blob_splats
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from recon.errors import InputError
+from recon.errors import InputError, ResourceError
 from recon.events import Progress, SceneReady, SplatsUpdated, StageFinished, Warned
 from recon.types import Splats
 from viewer import LiveViewer, Viewer, open_run
@@ -83,12 +84,12 @@ def test_listens_on_this_machine_only_unless_told(caplog: pytest.LogCaptureFixtu
     try:
         assert local.url.startswith("http://127.0.0.1:")
         assert local.server.get_host() == "127.0.0.1"
-        assert "everyone who can reach" not in caplog.text
+        assert "whoever can reach" not in caplog.text
     finally:
         local.stop()
     everywhere = Viewer("x", host="0.0.0.0", port=0)
     try:
-        assert "everyone who can reach this machine" in caplog.text
+        assert "whoever can reach this machine" in caplog.text
         assert everywhere.url.startswith("http://localhost:")
     finally:
         everywhere.stop()
@@ -220,3 +221,73 @@ def test_finish_replaces_the_live_scene_and_stop_gives_everything_back(blob_run:
     live(Progress("train", 1, 2))  # late events are not an error
     live.stop()
     wait_for(lambda: set(threading.enumerate()) <= before, "the threads to end")
+
+
+def ask(url: str, path: str, cookie: str = "") -> tuple[int, dict[str, str], bytes]:
+    """What the web server answers to a plain request, without following where it leads."""
+    host, port = url.removeprefix("http://").split("/")[0].split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
+    answer = connection.getresponse()
+    headers = {name.lower(): value for name, value in answer.getheaders()}
+    body = answer.read()
+    connection.close()
+    return answer.status, headers, body
+
+
+@pytest.fixture
+def open_to_all(blob_run: BlobRun):
+    running = open_run(blob_run.folder, host="0.0.0.0", port=0, block=False)
+    yield running
+    running.stop()
+
+
+def test_other_machines_need_the_token(open_to_all: Viewer) -> None:
+    url, token = open_to_all.url.split("/?token=")
+    assert len(token) > 20
+    for path in ("/", "/?token=", f"/?token={token}x", "/index.html"):
+        status, _, body = ask(url, path)
+        assert status == 401
+        assert b"<html" not in body.lower()
+    assert ask(url, "/", "recon-1=x; other=y")[0] == 401
+    status, headers, _ = ask(url, f"/?token={token}")
+    assert status == 303
+    cookie = headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite" in cookie
+    status, _, body = ask(url, "/", cookie.split(";")[0])
+    assert status == 200
+    assert b"<html" in body.lower()
+
+
+def test_the_scene_is_not_told_without_the_token(open_to_all: Viewer) -> None:
+    url, token = open_to_all.url.split("/?token=")
+    protocol = [Subprotocol(f"viser-v{viser.__version__}")]
+    address = url.replace("http", "ws")
+    for uri in (address, f"{address}/?token=wrong"):
+        with pytest.raises(InvalidStatus) as refusal:
+            connect(uri, subprotocols=protocol)
+        assert refusal.value.response.status_code == 401
+    cookie = {"Cookie": f"recon-{port_of_url(url)}={token}"}
+    with connect(address, subprotocols=protocol, additional_headers=cookie, max_size=None) as socket:
+        assert isinstance(socket.recv(timeout=10), bytes)
+
+
+def port_of_url(url: str) -> int:
+    return int(url.rsplit(":", 1)[1])
+
+
+def test_a_viser_that_goes_round_the_door_is_not_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("viewer.door.Door._checked", lambda self, answer: answer)
+    monkeypatch.setattr(
+        "viewer.door.Door.guards", property(lambda self: False, lambda self, value: None), raising=False
+    )
+    before = set(threading.enumerate())
+    with pytest.raises(ResourceError, match="cannot be made to ask for a token"):
+        Viewer("x", host="0.0.0.0", port=0)
+    wait_for(lambda: set(threading.enumerate()) <= before, "the server to end")
+
+
+def test_local_pages_need_no_token(viewer: Viewer) -> None:
+    assert "token" not in viewer.url
+    assert ask(viewer.url, "/")[0] == 200

@@ -1,10 +1,14 @@
-"""The side panel, one file per section, in the order in which they appear."""
+"""The side panel: the readout on top, and one tab per thing to do, one file per section."""
 
 from typing import TYPE_CHECKING
 
 from viewer.contents import Contents
 from viewer.panels.capture import CapturePanel
+from viewer.panels.compare import ComparePanel
+from viewer.panels.edit import EditPanel
+from viewer.panels.film import FilmPanel
 from viewer.panels.look import LookPanel
+from viewer.panels.measure import MeasurePanel
 from viewer.panels.navigate import NavigatePanel
 from viewer.panels.progress import ProgressPanel
 from viewer.panels.summary import SummaryPanel
@@ -26,16 +30,25 @@ class Panels:
     """All sections of one viewer's side panel."""
 
     def __init__(self, viewer: "Viewer") -> None:
-        viewer.server.gui.add_html(STYLE)
+        gui = viewer.server.gui
+        gui.add_html(STYLE)
         self.summary = SummaryPanel(viewer)
         self.progress = ProgressPanel(viewer)
-        self.navigate = NavigatePanel(viewer)
-        self.look = LookPanel(viewer)
-        self.capture = CapturePanel(viewer)
+        tabs = gui.add_tab_group()
+        with tabs.add_tab("Look"):
+            self.navigate = NavigatePanel(viewer)
+            self.look = LookPanel(viewer)
+            self.compare = ComparePanel(viewer)
+            self.capture = CapturePanel(viewer)
+        with tabs.add_tab("Edit"):
+            self.edit = EditPanel(viewer)
+        with tabs.add_tab("Measure"):
+            self.measure = MeasurePanel(viewer)
+        with tabs.add_tab("Film"):
+            self.film = FilmPanel(viewer)
 
     def refresh(self, contents: Contents) -> None:
         """Show what is known about a scene; controls for what it lacks are hidden."""
-        self.summary.refresh(contents)
-        self.navigate.refresh(contents)
-        self.look.refresh(contents)
-        self.capture.refresh(contents)
+        sections = (self.summary, self.navigate, self.look, self.compare, self.capture)
+        for section in (*sections, self.edit, self.measure, self.film):
+            section.refresh(contents)

@@ -53,6 +53,8 @@ def facts(contents: Contents, shown: int | None = None) -> list[tuple[str, str]]
         rows.append(("Gaussians", f"{thousands(shown or 0)} of {total} shown" if thinned else total))
     elif contents.points is not None:
         rows.append(("Points", thousands(len(contents.points))))
+    if contents.mesh is not None:
+        rows.append(("Triangles", thousands(len(contents.mesh.faces))))
     if contents.file_bytes is not None:
         rows.append(("File size", human_bytes(contents.file_bytes)))
     measured = held_out_psnr(contents.metrics)

@@ -1,0 +1,168 @@
+"""Pictures of a scene by our own renderer: as in training, or its depth, its normals, or what no photo showed."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+
+from recon.render import Rasterizer, select_rasterizer
+from recon.types import SH_C0, Cameras, Splats
+from viewer.display import FOCUS_DEPTH, DisplayFrame
+from viewer.gaussians import SELECTED
+
+RGB = tuple[int, int, int]
+Picture = UInt8[np.ndarray, "H W 3"]
+SEEN_COLORS = torch.tensor([[225, 45, 45], [245, 165, 40], [240, 225, 90], [70, 185, 100]]) / 255.0
+"""Gaussians seen by no camera, by one, by two, by three or more."""
+DEPTH_RANGE = (0.02, 0.98)
+"""Quantiles of a picture's depths that get the first and the last colour."""
+SOLID = 0.5
+"""Alpha from which a pixel has a depth."""
+
+
+class Look(StrEnum):
+    """What is drawn. `by_server` says who draws it."""
+
+    SPLATS = "Splats"
+    EXACT = "Splats, exact"
+    DEPTH = "Depth"
+    NORMALS = "Normals"
+    SEEN = "Uncertainty"
+    POINTS = "Points"
+    MESH = "Mesh"
+    NOTHING = "Nothing"
+
+    @property
+    def by_server(self) -> bool:
+        return self in (Look.EXACT, Look.DEPTH, Look.NORMALS, Look.SEEN)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Gaussians ready to be drawn again and again: activated once."""
+
+    splats: Splats
+    frame: DisplayFrame
+    selected: Bool[torch.Tensor, " N"] | None = None
+    """Drawn in another colour."""
+    seen_by: Int[torch.Tensor, " N"] | None = None
+    """Number of cameras that see each Gaussian."""
+
+    @cached_property
+    def rasterizer(self) -> Rasterizer:
+        return select_rasterizer("auto")
+
+    @cached_property
+    def geometry(self) -> tuple[torch.Tensor, ...]:
+        """Means, quaternions, scales and opacities on the renderer's device."""
+        splats = self.splats.to(self.rasterizer.device).detach()
+        return splats.means, splats.quats, splats.scales.contiguous(), splats.opacities.contiguous()
+
+    @cached_property
+    def harmonics(self) -> torch.Tensor:
+        """Coefficients [N, K, 3], those of selected Gaussians tinted."""
+        colors = self.splats.to(self.rasterizer.device).detach().colors
+        if self.selected is None or not bool(self.selected.any()):
+            return colors.contiguous()
+        rows = self.selected.to(colors.device)
+        tint = (torch.tensor(SELECTED).to(colors) - 0.5) / SH_C0
+        colors = torch.where(rows[:, None, None], 0.3 * colors, colors)
+        colors[rows, 0] += 0.7 * tint
+        return colors.contiguous()
+
+    @cached_property
+    def seen_colors(self) -> torch.Tensor:
+        """One colour [N, 3] for how many cameras see each Gaussian."""
+        if self.seen_by is None:
+            return torch.full((len(self.splats), 3), 0.5, device=self.rasterizer.device)
+        return SEEN_COLORS[self.seen_by.clamp(max=3).cpu()].to(self.rasterizer.device)
+
+    def take_activated(self, other: "Model") -> None:
+        """Take over what `other`, of the same Gaussians, has computed already."""
+        for name in ("rasterizer", "geometry"):
+            if name in other.__dict__:
+                self.__dict__[name] = other.__dict__[name]
+
+    @property
+    def near(self) -> float:
+        """World units up to which nothing is drawn."""
+        return 0.005 * FOCUS_DEPTH / self.frame.scale
+
+
+@torch.no_grad()
+def draw_look(model: Model, camera: Cameras, look: Look, background: RGB) -> Picture:
+    """One camera's picture of `model` in a look that the server draws."""
+    if look is Look.SEEN:
+        rgb, alpha, _ = rasterize(model, camera, model.seen_colors, None, "RGB")
+        return _over(rgb, alpha, background)
+    if look in (Look.DEPTH, Look.NORMALS):
+        _, alpha, depth = rasterize(model, camera, torch.zeros_like(model.seen_colors), None, "RGB+ED")
+        solid = alpha > SOLID
+        rgb = _depth_colors(depth, solid) if look is Look.DEPTH else _normal_colors(depth, camera)
+        return _over(rgb * solid[..., None], solid.astype(np.float32), background)
+    rgb, alpha, _ = rasterize(model, camera, model.harmonics, model.splats.sh_degree, "RGB")
+    return _over(rgb, alpha, background)
+
+
+def rasterize(
+    model: Model, camera: Cameras, colors: torch.Tensor, sh_degree: int | None, mode: str
+) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
+    """Colour times alpha, alpha and (in the depth modes) expected z-depth in world units.
+
+    As numpy: at these sizes torch gains nothing from threads, and while something else computes they wait.
+    """
+    camera = camera.to(model.rasterizer.device)
+    means, quats, scales, opacities = model.geometry
+    image, alpha, _ = model.rasterizer(
+        means,
+        quats,
+        scales,
+        opacities,
+        colors,
+        camera.cam_from_world,
+        camera.Ks,
+        int(camera.width[0]),
+        int(camera.height[0]),
+        sh_degree=sh_degree,
+        render_mode=mode,
+        near_plane=model.near,
+    )
+    pixels, opacity = image[0].cpu().numpy(), alpha[0, ..., 0].cpu().numpy()
+    return pixels[..., :3], opacity, pixels[..., 3] if pixels.shape[-1] > 3 else np.zeros_like(opacity)
+
+
+def _over(rgb: Float[np.ndarray, "H W 3"], alpha: Float[np.ndarray, "H W"], background: RGB) -> Picture:
+    """Premultiplied colours over a background, as bytes."""
+    pixels = 255.0 * rgb + (1.0 - alpha[..., None]) * np.asarray(background, dtype=np.float32)
+    return np.clip(pixels + 0.5, 0.0, 255.0).astype(np.uint8)
+
+
+def _depth_colors(depth: Float[np.ndarray, "H W"], solid: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:
+    """Depth as colours, from red for the nearest of the picture to blue for the farthest, even in inverse depth."""
+    sample = depth[::4, ::4][solid[::4, ::4]]
+    near, far = (1.0, 2.0) if not len(sample) else (float(np.quantile(sample, q)) for q in DEPTH_RANGE)
+    low, high = 1.0 / max(far, 1e-12), 1.0 / max(near, 1e-12)
+    nearness = (1.0 / np.maximum(depth, 1e-12) - low) / max(high - low, 1e-6 * high)
+    turbo = cv2.applyColorMap(np.clip(30.0 + 205.0 * nearness, 10, 245).astype(np.uint8), cv2.COLORMAP_TURBO)
+    return turbo[..., ::-1].astype(np.float32) / 255.0
+
+
+def _normal_colors(depth: Float[np.ndarray, "H W"], camera: Cameras) -> Float[np.ndarray, "H W 3"]:
+    """Surface normals from neighbouring depths, as colours: red right, green up, blue towards the viewer."""
+    height, width = depth.shape
+    K = camera.Ks[0].cpu().numpy()
+    x = ((np.arange(width, dtype=np.float32) + 0.5 - K[0, 2]) / K[0, 0])[None, :]
+    y = ((np.arange(height, dtype=np.float32) + 0.5 - K[1, 2]) / K[1, 1])[:, None]
+    smooth = cv2.GaussianBlur(depth, (0, 0), 1.0)
+    points = np.stack([x * smooth, y * smooth, smooth], axis=2)
+    right, down = (cv2.Sobel(points, cv2.CV_32F, dx, 1 - dx) for dx in (1, 0))
+    normal = np.stack(
+        [right[..., i] * down[..., j] - right[..., j] * down[..., i] for i, j in ((1, 2), (2, 0), (0, 1))], axis=2
+    )
+    length = np.sqrt((normal**2).sum(axis=2, keepdims=True))
+    normal /= np.maximum(length, 1e-12) * np.where(normal[..., 2:] > 0, -1.0, 1.0)  # camera axes: towards us is -z
+    return 0.5 + 0.5 * normal * np.array([1.0, -1.0, -1.0], dtype=np.float32)
