@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from recon.compress.codes import Codes, dequantise, quantise, requantise
-from recon.compress.importance import shares, visible_size
+from recon.compress.importance import shares_in, visible_size
 from recon.compress.packing import morton_order
 from recon.compress.presets import CompressConfig
 from recon.compress.refit import refit
@@ -64,7 +64,7 @@ def squeeze(
     looks = looks_around(splats, cameras, config.views, config.max_side, rasterizer)
     splats = reduce(splats, _wanted(splats, config, config.keep), looks, rasterizer, config, emit)
     splats = splats[morton_order(splats.means)]
-    importance = shares(splats, looks, rasterizer)
+    importance = shares_in(splats, looks, rasterizer)
     codes = quantise(splats, config.quantise, importance + 1e-3)
 
     def rounding(moving: Splats) -> Splats:
@@ -88,7 +88,7 @@ def reduce(
         last = i == config.rounds - 1
         share = (i + 1) / config.rounds
         left = count if last else round(first * (count / first) ** share**0.8)
-        splats = splats[most(shares(splats, looks, rasterizer), left)]
+        splats = splats[most(shares_in(splats, looks, rasterizer), left)]
         steps = round(config.fit.steps * (2 if last else 1) / (config.rounds + 1))
         fit = replace(config.fit, steps=steps, last=config.fit.last if last else 1.0)
         splats = refit(splats, looks, rasterizer, fit, emit=emit)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from recon.geometry.se3 import interpolate_poses
 from recon.optimize.gaps import Surface, neighbour_pairs
-from recon.render import Rasterizer, render
+from recon.render import Rasterizer, render, shares
 from recon.types import SH_C0, Cameras, Splats
 
 COVERED = 0.9
@@ -63,33 +63,14 @@ class FinishedScene:
         return surfaces
 
     def taken_from_covered(self, coat: Splats) -> Float[Tensor, " M"]:
-        """Share of a photo's pixels that each Gaussian of `coat` takes where the splats cover, summed over the photos.
-
-        A rendering is linear in the colours: with colour 1 for one Gaussian and 0 for all others, the sum over the
-        covered pixels is its share there. So that sum's gradient by the colours holds every Gaussian's share at once.
-        """
+        """Share of a photo's pixels that each Gaussian of `coat` takes where the splats cover, over all photos."""
         everything, first = Splats.cat([self.splats, coat]), len(self.splats)
         taken = torch.zeros(len(coat), device=coat.means.device)
         for i in range(len(self.cameras)):
-            camera = self.camera(i, CONFLICT_SIDE)[0].to(self.rasterizer.device)
-            width, height = int(camera.width[0]), int(camera.height[0])
-            covered = self.depth(camera)[1].to(camera.Ks) > COVERED
-            colors = torch.zeros(len(everything), 3, device=camera.Ks.device, requires_grad=True)
-            image, _, _ = self.rasterizer(
-                everything.means,
-                everything.quats,
-                everything.scales,
-                everything.opacities,
-                colors,
-                camera.cam_from_world,
-                camera.Ks,
-                width,
-                height,
-                render_mode="RGB",
-            )
-            image[0, ..., 0][covered].sum().backward()
-            assert colors.grad is not None, "the rasterizer differentiates by the colours"
-            taken += colors.grad[first:, 0].to(taken) / (width * height)
+            camera = self.camera(i, CONFLICT_SIDE)[0]
+            covered = (self.depth(camera)[1] > COVERED).float()
+            found, _ = shares(everything, camera, covered[None], self.rasterizer)
+            taken += found[first:, 0].to(taken) / covered.numel()
         return taken
 
 

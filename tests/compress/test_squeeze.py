@@ -7,7 +7,7 @@ import torch
 
 from recon.compress import PRESETS, CompressConfig, ply_bytes, squeeze
 from recon.compress.codes import QuantiseConfig, dequantise, quantise, requantise, ruler, to_log
-from recon.compress.importance import shares, visible_size
+from recon.compress.importance import shares_in, visible_size
 from recon.compress.refit import RefitConfig, refit, straight_through
 from recon.compress.squeeze import most, reduce
 from recon.compress.views import looks_around
@@ -58,19 +58,19 @@ def test_shares_are_what_leaving_one_out_takes_away():
     splats = splats[torch.arange(60) % 5 != 0]
     looks = looks_around(splats, three_cameras(), 3, 64, RASTERIZER)
     white = replace(splats, sh0=torch.full_like(splats.sh0, 0.5 / SH_C0), shN=splats.shN[:, :0])
-    total = shares(splats, looks, RASTERIZER)
+    total = shares_in(splats, looks, RASTERIZER)
     shown = sum(
         float((render(white, looks.cameras[i], RASTERIZER).rgb[0, ..., 0] * looks.weights).sum()) for i in range(3)
     )
     assert float(total.sum()) == pytest.approx(shown, rel=1e-3)
-    alone = shares(splats[:1], looks, RASTERIZER)
+    alone = shares_in(splats[:1], looks, RASTERIZER)
     assert float(alone) >= float(total[0]) > 0
 
 
 def test_hidden_gaussians_are_left_out_first():
     splats = wall()
     looks = looks_around(splats, three_cameras(), 3, 64, RASTERIZER)
-    importance = shares(splats, looks, RASTERIZER)
+    importance = shares_in(splats, looks, RASTERIZER)
     behind = splats.means[:, 2] > 1.2
     kept = most(importance, 600)
     assert float(importance[behind].mean()) < 0.3 * float(importance[~behind].mean())
@@ -99,7 +99,7 @@ def test_looks_have_a_frame_that_counts_less():
 def test_fitting_brings_back_what_leaving_out_took():
     splats = wall(400)
     looks = looks_around(splats, three_cameras(), 3, 48, RASTERIZER)
-    kept = splats[most(shares(splats, looks, RASTERIZER), 130)]
+    kept = splats[most(shares_in(splats, looks, RASTERIZER), 130)]
     before = likeness(kept, splats)
     after = likeness(refit(kept, looks, RASTERIZER, RefitConfig(steps=20)), splats)
     assert after > before + 3

@@ -1,8 +1,4 @@
-"""What cameras see of each Gaussian: exact shares, from one backward pass a camera.
-
-A rendering is linear in the colours: the gradient of a weighted sum of its pixels by the colour of a Gaussian is the
-Gaussian's share in those pixels, times the weights. So one backward pass holds the shares of all Gaussians at once.
-"""
+"""What cameras see of each Gaussian: exact shares, from one backward pass a camera."""
 
 import math
 
@@ -12,7 +8,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from recon.geometry import project
-from recon.render import Rasterizer, render
+from recon.render import Rasterizer, render, shares
 from recon.types import Cameras, Splats
 
 SIDE = 320
@@ -32,33 +28,18 @@ def small_camera(cameras: Cameras, index: int, side: int = SIDE) -> Cameras:
     return camera.resized(*((edge * scale).round().long().clamp(min=1) for edge in (camera.width, camera.height)))
 
 
-def shares(
+def seen_shares(
     splats: Splats, camera: Cameras, rasterizer: Rasterizer, weights: Float[Tensor, "H W"]
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"], Float[Tensor, " N"]]:
     """Per Gaussian, in pixels: its share in the weighted pixels, in all, and in all if nothing stood before it."""
-    device = rasterizer.device
-    splats, camera = splats.to(device).detach(), camera.to(device)
-    colors = torch.zeros(len(splats), 3, device=device, requires_grad=True)
-    image, _, meta = rasterizer(
-        splats.means,
-        splats.quats,
-        splats.scales,
-        splats.opacities,
-        colors,
-        camera.cam_from_world,
-        camera.Ks,
-        int(camera.width[0]),
-        int(camera.height[0]),
-        near_plane=_near(splats, camera),
-        render_mode="RGB",
-    )
-    (image[0, ..., 0] * weights.to(device) + image[0, ..., 1]).sum().backward()
-    assert colors.grad is not None, "the rasterizer differentiates by the colours"
-    alone = torch.zeros(len(splats), device=device)
-    conics = meta["conics"].detach()
+    near = _near(splats.to(camera.Ks.device), camera)
+    both = torch.stack([weights, torch.ones_like(weights)])
+    found, meta = shares(splats, camera, both, rasterizer, near_plane=near)
+    conics, ids = meta["conics"].detach(), meta["gaussian_ids"].long()
     area = 2.0 * math.pi / (conics[:, 0] * conics[:, 2] - conics[:, 1] ** 2).clamp_min(1e-12).sqrt()
-    alone[meta["gaussian_ids"].long()] = area * splats.opacities[meta["gaussian_ids"].long()]
-    return colors.grad[:, 0].cpu(), colors.grad[:, 1].cpu(), alone.cpu()
+    alone = torch.zeros(len(splats), device=area.device)
+    alone[ids] = area * splats.opacities.detach().to(area.device)[ids]
+    return found[:, 0].cpu(), found[:, 1].cpu(), alone.cpu()
 
 
 def _near(splats: Splats, camera: Cameras) -> float:
@@ -77,7 +58,7 @@ def seen_fraction(splats: Splats, cameras: Cameras, rasterizer: Rasterizer) -> F
     for index in range(len(cameras)):
         camera = small_camera(cameras, index)
         everywhere = torch.zeros(int(camera.height[0]), int(camera.width[0]))
-        _, total, alone = shares(splats, camera, rasterizer, everywhere)
+        _, total, alone = seen_shares(splats, camera, rasterizer, everywhere)
         rows.append((total / alone.clamp_min(1e-6)).clamp(0.0, 1.0).maximum(_on_surface(splats, camera, rasterizer)))
     return torch.stack(rows) if rows else torch.zeros(0, len(splats))
 
@@ -116,7 +97,7 @@ def object_share(
         camera = small_camera(cameras, index)
         size = (int(camera.height[0]), int(camera.width[0]))
         weights = torch.nn.functional.interpolate(mask[None, None].float(), size, mode="area")[0, 0]
-        within, all_over, _ = shares(splats, camera, rasterizer, weights)
+        within, all_over, _ = seen_shares(splats, camera, rasterizer, weights)
         inside += within
         total += all_over
     vote = inside / total.clamp_min(1e-9)
