@@ -9,6 +9,7 @@ import math
 
 import torch
 from jaxtyping import Float, Int
+from scipy.signal import fftconvolve
 from torch import Tensor
 
 from recon.geometry.cameras import scene_center
@@ -91,9 +92,10 @@ def blend_weights(keys: int, frames: int, closed: bool, smooth: float = 0.3) -> 
     sigma = smooth * fine / segments
     radius = math.ceil(3 * sigma)
     kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float64) / sigma) ** 2)
-    kernel = (kernel / kernel.sum())[None, None].expand(keys, 1, -1)
+    kernel = (kernel / kernel.sum())[None]
     padded = _pad(linear.T, radius, closed)
-    smoothed = torch.nn.functional.conv1d(padded[None], kernel, groups=keys)[0].T
+    # By Fourier transform: torch's convolution takes memory for all frames times all taps, which grow with the frames.
+    smoothed = torch.from_numpy(fftconvolve(padded.numpy(), kernel.numpy(), mode="valid", axes=1)).T.clamp_min(0)
     pick = torch.linspace(0, fine - 1, frames) if not closed else torch.arange(frames) * 64.0
     weights = smoothed[pick.round().long()]
     return (weights / weights.sum(1, keepdim=True)).float()

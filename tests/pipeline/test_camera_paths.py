@@ -106,3 +106,12 @@ def test_one_camera_and_cameras_at_one_place_give_a_path() -> None:
     same = arc(3, 40)[[1, 1, 1]]
     for kind in paths.PATH_KINDS:
         assert torch.isfinite(paths.along(kind, same, 10)).all()
+
+
+def test_long_films_are_no_harder_than_short_ones() -> None:
+    short, long = (paths.blend_weights(5, frames, closed=False) for frames in (60, 1501))
+    assert torch.allclose(long.sum(1), torch.ones(1501), atol=1e-5)
+    assert float(long.min()) >= 0
+    ends = torch.tensor([0, 750, 1500])
+    assert torch.allclose(long[ends[[0, 2]]], short[[0, 59]], atol=1e-3)
+    assert torch.allclose(long[750], long[750].flip(0), atol=1e-3), "the middle of a film is the middle of its way"
