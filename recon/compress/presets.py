@@ -51,13 +51,13 @@ PRESETS: dict[str, CompressConfig] = {
         settle=GENTLE,
     ),
     "web": CompressConfig(
-        keep=0.5,
+        keep=0.56,
         rounds=2,
         quantise=QuantiseConfig(12, 31, 15, scale_step=0.12, smallest=0.02, color_step=0.06, palette=0),
         fit=RefitConfig(steps=180),
     ),
     "tiny": CompressConfig(
-        keep=0.26,
+        keep=0.28,
         quantise=QuantiseConfig(12, 31, 15, scale_step=0.15, smallest=0.05, color_step=0.07, palette=0),
         fit=RefitConfig(steps=300),
     ),
