@@ -20,6 +20,7 @@ from torch import Tensor
 from recon.geometry import sampson_distance
 from recon.poses.features import Pair
 from recon.poses.matches import Tracks
+from recon.poses.usac import fundamental
 
 STILL_PX = 1.5
 """A match that moved less stood still between two photos: a hand-held camera turns by more (0.1 degrees)."""
@@ -176,8 +177,8 @@ def _explained(tracks: Tracks, pair: Pair) -> int:
     if len(a) < MIN_GEOMETRY:
         return 0
     cv2.setRNGSeed(0)
-    F, _ = cv2.findFundamentalMat(a, b, cv2.USAC_MAGSAC, MAX_EPIPOLAR_PX / 2, 0.9999, 5000)
-    if F is None or F.shape != (3, 3):
+    F, _ = fundamental(a, b, MAX_EPIPOLAR_PX / 2, 0.9999, 5000)
+    if F is None:
         return 0
     distance = sampson_distance(*(torch.from_numpy(part) for part in (F, a, b)))
     count = int((distance < MAX_EPIPOLAR_PX).sum())

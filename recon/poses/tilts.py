@@ -24,6 +24,7 @@ from torch import Tensor
 from recon.poses.features import Features, Pair
 from recon.poses.learned import AlikedMatcher
 from recon.poses.matches import Tracks
+from recon.poses.usac import fundamental, homography
 
 TILT = 2.0
 """A plane 60 degrees off the optical axis; LightGlue bridges what lies between this and none."""
@@ -186,12 +187,12 @@ class _Search:
         return best
 
     def measured(self, pair: Pair, first: NDArray, second: NDArray) -> Correspondences:
-        """With the number of inliers of the best fundamental matrix (MAGSAC++: Barath et al., CVPR 2020)."""
+        """With the number of inliers of the best fundamental matrix ."""
         if len(first) < 8:
             return Correspondences(first, second, 0)
         a, b = (np.ascontiguousarray(uv * self.scale[v]) for v, uv in zip(pair, (first, second)))
-        _, mask = cv2.findFundamentalMat(a, b, cv2.USAC_MAGSAC, MAX_EPIPOLAR_PX, 0.999, 2000)
-        return Correspondences(first, second, 0 if mask is None else int(mask.sum()))
+        _, inliers = fundamental(a, b, MAX_EPIPOLAR_PX, 0.999, 2000)
+        return Correspondences(first, second, inliers)
 
     def _best_views(self, pair: Pair) -> Correspondences:
         compared = []
@@ -264,9 +265,8 @@ class _Search:
     def _homography(self, pair: Pair, start: Correspondences) -> NDArray | None:
         """`second_from_first` of most matches, working pixels."""
         a, b = (np.ascontiguousarray(uv * self.scale[v]) for v, uv in zip(pair, (start.first, start.second)))
-        H, mask = cv2.findHomography(a, b, cv2.USAC_MAGSAC, MAX_HOMOGRAPHY_PX, maxIters=5000, confidence=0.999)
-        usable = H is not None and mask.sum() >= 6 and abs(np.linalg.det(H)) > 1e-9
-        return H if usable else None
+        H, inliers = homography(a, b, MAX_HOMOGRAPHY_PX, 0.999, 5000)
+        return H if H is not None and inliers >= 6 and abs(np.linalg.det(H)) > 1e-9 else None
 
 
 def _positions(tracks: Tracks, pair: Pair) -> tuple[NDArray, NDArray]:
