@@ -7,7 +7,7 @@ from recon.poses.usac import fundamental, homography
 
 
 def test_hopeless_sets_have_no_model_and_end_nothing() -> None:
-    """OpenCV 5.0 ends some of these with an assertion, plainly for 3 of the first 100."""
+    """OpenCV 5.0 ends some of these with an assertion, 4 of these 100."""
     rng = np.random.default_rng(0)
     for trial in range(100):
         n = int(rng.integers(8, 14))

@@ -86,9 +86,13 @@ def test_the_torch_gradient_is_that_of_finite_differences() -> None:
         assert torch.allclose(gradient[:, axis], (change * upstream).sum(1), rtol=1e-4, atol=1e-4)
 
 
-def test_threads_change_nothing() -> None:
-    grid, positions = _grid(), torch.rand(3000, 3)
-    upstream = torch.randn(3000, 8)
+@pytest.mark.parametrize("pruned", [False, True])
+def test_threads_change_nothing(pruned: bool) -> None:
+    """Pruned corners once added their nothing to row 0, while another thread added something there."""
+    grid, positions = _grid(), torch.rand(30_000 if pruned else 3000, 3)
+    if pruned:
+        grid = grid.pruned(torch.rand(len(grid.table)) < 0.3)
+    upstream = torch.randn(len(positions), 8)
     results = []
     for n in (1, 3):
         native.set_thread_count(n)

@@ -100,6 +100,8 @@ def test_hidden_things_come_back_and_keep_only_crops(editing: Viewer, tab: Tab) 
         tab.press("Undo")
     tab.press("None")
     tab.until(all_there, "all undone")
+    assert editing.editor is not None
+    assert not editing.editor.selected.any()
 
 
 def test_box_and_sphere_crop_the_scene(editing: Viewer, tab: Tab) -> None:
@@ -129,6 +131,8 @@ def test_a_click_selects_what_is_alike(editing: Viewer, tab: Tab) -> None:
     tab.told("Click what you mean.")
     tab.click_at(*middle_of(seen, GREEN))
     tab.until(lambda now: gone(now, GREEN) and there(now, RED) and there(now, BLUE), "green selected by a click")
+    assert editing.editor is not None
+    assert 0 < int(editing.editor.selected.sum()) < 160
     tab.press("None")
     tab.until(all_there, "nothing selected")
 

@@ -296,6 +296,7 @@ void backward_table(const HashGrid& grid, const Positions& positions, int64_t le
         for (int64_t l = 0; l < std::min<int64_t>(kLanes, positions.count - i); ++l) {
             const auto v = Entry<F>::load(v_out + (i + l) * width + level * F);
             for (int c = 0; c < kCorners; ++c) {
+                if (cell.pruned[c] >> l & 1) continue;  // its row belongs to another level, thus to another thread
                 float* to = v_table + static_cast<int64_t>(rows[c][l]) * F;
                 Entry<F>::store(to, Entry<F>::load(to) + weights[c][l] * v);
             }
