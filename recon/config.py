@@ -26,6 +26,7 @@ from recon.errors import InputError
 from recon.mesh import MeshConfig
 from recon.optimize import PlacingConfig, TrainConfig
 from recon.poses import PosesConfig
+from recon.priors.depth import DepthPriorConfig
 from recon.report import ReportConfig
 from recon.stereo import StereoConfig
 from recon.video import VideoConfig
@@ -70,6 +71,7 @@ class RunConfig:
     poses: PosesConfig = field(default_factory=PosesConfig)
     dense: StereoConfig = field(default_factory=StereoConfig)
     placing: PlacingConfig = field(default_factory=PlacingConfig)
+    depth_prior: DepthPriorConfig = field(default_factory=DepthPriorConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     video: VideoConfig = field(default_factory=VideoConfig)

@@ -28,16 +28,18 @@ from viewer.display import (
     window_camera,
 )
 from viewer.editor import Editor
-from viewer.flight import Pilot
+from viewer.flight import At, Pilot
 from viewer.frame_loop import FrameLoop, Timing
 from viewer.gaussians import to_browser
 from viewer.guard import guarded
+from viewer.link import PageLink
 from viewer.looks import Look, Picture
 from viewer.notes import Notes, read_notes, write_notes
 from viewer.painter import Painter
 from viewer.panels import Panels
 from viewer.picking import surface_point
-from viewer.server import page_url, start_server, stop_server
+from viewer.server import PageServer, page_url, start_server, stop_server
+from viewer.sharing import Sharing
 from viewer.stage import Stage
 from viewer.tools import PointerTool
 
@@ -60,8 +62,10 @@ class Shot:
 class Viewer:
     """A page that shows one scene at a time. Made by `open_run` and `LiveViewer`."""
 
-    def __init__(self, title: str, *, host: str = "127.0.0.1", port: int = 8080) -> None:
-        self.server = start_server(host, port)
+    def __init__(
+        self, title: str, *, host: str = "127.0.0.1", port: int = 8080, server: PageServer | None = None
+    ) -> None:
+        self.server = server or start_server(host, port)
         self.url = page_url(self.server)
         self.contents = Contents(title)
         self.others: list[Contents] = []
@@ -71,8 +75,10 @@ class Viewer:
         self.editor: Editor | None = None
         self.painter = Painter(BACKGROUND)
         self.stage = Stage(self.server)
-        self.tool = PointerTool(self.server)
         self._pilots: dict[int, Pilot] = {}
+        link = PageLink(self.server)
+        self.tool = PointerTool(self.server, link)
+        self.sharing = Sharing(link, self.stage, self.painter, self._pilots)
         self._drawing = threading.Lock()
         self._stopped = threading.Event()
         gui = self.server.gui
@@ -82,7 +88,7 @@ class Viewer:
         gui.set_panel_label("recon")
         gui.main_panel.dock_right()
         self.panels = Panels(self)
-        self.frames = FrameLoop(self.server, self._paint, self._frame_drawn)
+        self.frames = FrameLoop(self.server, self._paint, self.sharing.by_server, self._frame_drawn)
         self.stage.set_background(self.background)
         self.server.on_client_connect(guarded(self._welcome))
         self.server.on_client_disconnect(guarded(self._forget))
@@ -106,6 +112,7 @@ class Viewer:
         if self.notes.up is not None:
             frame = replace(frame, up=np.array(self.notes.up))
         self.tool.stop()
+        first = self.frame is None
         with self.server.atomic():
             moved = self._set_frame(frame, contents)
             self.contents, self.others = contents, [other for other in others if other.splats is not None]
@@ -122,15 +129,15 @@ class Viewer:
             self.panels.refresh(contents)
         if moved:
             for pilot in list(self._pilots.values()):
-                self._send_home(pilot)
+                pilot.fly_to(self._home(), self._frame().up, *((0.0,) if first else ()))
 
     def show_splats_of(self, contents: Contents) -> None:
         """Put `contents.splats`, which nobody edits, on the page and leave the rest as it is."""
         self.contents = contents
-        if contents.splats is None:
-            self.stage.set_splats(None)
-            return
-        self.stage.set_splats(to_browser(contents.splats, self._frame(), contents.cameras))
+        self.painter.set_live(contents, self._frame())
+        splats, frame = contents.splats, self._frame()
+        self.stage.set_splats(None if splats is None else lambda: to_browser(splats, frame, contents.cameras))
+        self._share_out()
 
     def redraw(self) -> None:
         """Show the scene as it is edited now, with the selection tinted."""
@@ -139,9 +146,9 @@ class Viewer:
         with self._drawing:
             scene = self.editor.scene()
             self.painter.set_scene(self.contents, scene, self._frame())
-            browser = to_browser(scene.splats, self._frame(), self.contents.cameras, scene.selected)
-            self.stage.set_splats(browser)
-        self.frames.refresh()
+            frame, cameras = self._frame(), self.contents.cameras
+            self.stage.set_splats(lambda: to_browser(scene.splats, frame, cameras, scene.selected))
+        self._share_out()
         self.panels.edit.refresh_counts()
 
     def settings_changed(self) -> None:
@@ -153,16 +160,15 @@ class Viewer:
         self.stage.show_splats(look is Look.SPLATS and not by_server)
         self.stage.show_points(look is Look.POINTS and not by_server)
         self.stage.show_mesh(look is Look.MESH)
-        was_on = self.frames.on
-        self.frames.switch(by_server)
-        if was_on and not by_server:
-            self.stage.set_background(self.background)
-            for client in self.server.get_clients().values():
-                self.stage.clear_frame(client, self.background)
+        self._share_out()
 
-    def _paint(self, client: viser.ClientHandle, size: tuple[int, int]) -> Picture:
+    def _share_out(self) -> None:
+        self.sharing.update()
+        self.frames.refresh()
+
+    def _paint(self, client: viser.ClientHandle, size: tuple[int, int], moving: bool = False) -> Picture:
         pilot = self._pilots.get(client.client_id)
-        return self.painter.paint(client, size, None if pilot is None else pilot.photo)
+        return self.painter.paint(client, size, None if pilot is None else pilot.photo, moving)
 
     def _frame_drawn(self, timing: Timing) -> None:
         self.panels.look.show_timing(timing)
@@ -195,8 +201,8 @@ class Viewer:
         """
         self.notes = notes
         if self.frame is not None and notes.up is not None:
+            # Not `set_up_direction`: open tabs would turn by the old axis and the new one at once.
             self.frame = replace(self.frame, up=np.array(notes.up))
-            self.server.scene.set_up_direction(self.frame.up)
         if self.contents.folder is not None:
             write_notes(self.contents.folder, notes)
 
@@ -207,10 +213,13 @@ class Viewer:
             return
         pilot = Pilot(client, self.server, self.stage, self.frames.moved)
         self._pilots[client.client_id] = pilot
+        self.sharing.welcome(pilot)
         self.frames.moved(client.client_id)
         client.camera.max_orbit_distance = 100.0 * FOCUS_DEPTH
         if self.home is not None:
             pilot.fit_window(self.home)
+            if self.notes.up is not None:
+                pilot.level(self._frame())
         if client.client_id not in self.server.get_clients():  # gone already, and `_forget` came first
             self._forget(client)
 
@@ -218,11 +227,12 @@ class Viewer:
         pilot = self._pilots.pop(client.client_id, None)
         if pilot is not None:
             pilot.end()
+        self.stage.forget(client.client_id)
         self.frames.forget(client.client_id)
 
-    def _send_home(self, pilot: Pilot) -> None:
-        if self.home is not None:
-            pilot.fly_to(self.home, self._frame().up)
+    def _home(self) -> View:
+        assert self.home is not None, "a scene is shown before one flies about in it"
+        return self.home
 
     # What a tab can ask for
 
@@ -245,8 +255,8 @@ class Viewer:
 
     def reset_view(self, client: viser.ClientHandle) -> None:
         """Fly one tab back to the first view."""
-        if client.client_id in self._pilots:
-            self._send_home(self._pilots[client.client_id])
+        if client.client_id in self._pilots and self.home is not None:
+            self._pilots[client.client_id].fly_to(self.home, self._frame().up)
 
     def level_view(self, client: viser.ClientHandle) -> None:
         """Make the scene's up direction vertical again in one tab."""
@@ -263,6 +273,16 @@ class Viewer:
         if client.client_id in self._pilots:
             pilot = self._pilots[client.client_id]
             pilot.fly_to(view, self._frame().up, *(() if seconds is None else (seconds,)))
+
+    def ride(self, client: viser.ClientHandle, views: list[View], seconds: float, start: float, at: At) -> None:
+        """Take one tab along a path, from the share `start` of it on; see `Pilot.ride`."""
+        if client.client_id in self._pilots:
+            self._pilots[client.client_id].ride(views, self._frame().up, seconds, start, at)
+
+    def halt(self, client: viser.ClientHandle) -> None:
+        """Stop one tab's flight, ride or turntable."""
+        if client.client_id in self._pilots:
+            self._pilots[client.client_id].halt()
 
     def set_fov(self, client: viser.ClientHandle, fov_y_rad: float) -> None:
         """Set one tab's field of view, until it flies somewhere."""
@@ -343,6 +363,7 @@ def open_run(
     port: int = 8080,
     block: bool = True,
     photos: Path | None = None,
+    server: PageServer | None = None,
 ) -> Viewer:
     """Show a run folder or a splat file in the browser.
 
@@ -353,6 +374,7 @@ def open_run(
         port: the first port to try; the one used is in `Viewer.url`.
         block: stay until Ctrl-C.
         photos: folder of the original photos, when their thumbnails are not in the run folder.
+        server: one that was started already, on its own host and port.
 
     Raises:
         InputError: nothing that can be shown, or a host that cannot be used.
@@ -360,7 +382,7 @@ def open_run(
     """
     contents = load(Path(path), photos)
     beside = [load(Path(other)) for other in others]
-    viewer = Viewer(contents.title, host=host, port=port)
+    viewer = Viewer(contents.title, host=host, port=port, server=server)
     viewer.show(contents, beside)
     logger.info("The viewer is at %s", viewer.url)
     if block:

@@ -11,7 +11,6 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 
 from recon.compress import read_points, read_splats
-from recon.data.transforms_json import read_transforms
 from recon.errors import InputError, ReconError
 from recon.types import Cameras, PointCloud, Splats
 from viewer.display import placed_indices
@@ -128,6 +127,8 @@ def _read_metrics(path: Path) -> dict[str, Any]:
 
 
 def _read_cameras(path: Path) -> tuple[Cameras, tuple[str, ...]]:
+    from recon.data.transforms_json import read_transforms  # not for a bare file: it is shown sooner without
+
     known = read_transforms(path)
     return known.cameras, known.names
 

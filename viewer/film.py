@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from scipy.interpolate import CubicSpline
 
 from recon.video import VideoConfig, write_frames, write_mp4
 from viewer.display import View, view_camera
@@ -52,6 +51,8 @@ def path_through(views: list[View], frames: int, closed: bool = False) -> list[V
     Raises:
         ValueError: no views.
     """
+    from scipy.interpolate import CubicSpline  # here, as in the other places, so that a page is up sooner
+
     if not views:
         raise ValueError("a path needs at least one view")
     if len(views) == 1 or frames == 1:

@@ -15,7 +15,11 @@ from viewer.stage import Stage
 FLIGHT_SECONDS = 0.9
 TURN_SECONDS = 20.0
 """A full turn of the turntable."""
+SHOW_SECONDS = 0.2
+"""How often a ride says how far it is."""
 _FRAME_SECONDS = 1 / 30
+
+At = Callable[[float, bool], None]
 
 
 class Pilot:
@@ -35,9 +39,17 @@ class Pilot:
         self._lock = threading.Lock()
         self.photo: int | None = None
         """The photo this tab flew to last."""
+        self.in_software = True
+        """Whether this tab has no graphics card; until it says that it has one, it is spared."""
+        self.framed = False
+        """Whether the server draws for this tab."""
         self._goal: View | None = None
         self._aspect = 0.0
         client.camera.on_update(guarded(self._camera_changed))
+
+    @property
+    def client(self) -> viser.ClientHandle:
+        return self._client
 
     def fly_to(self, view: View, scene_up: Vector, seconds: float = FLIGHT_SECONDS) -> None:
         """Move the camera to `view` and fit its picture into the window. Returns at once."""
@@ -79,10 +91,54 @@ class Pilot:
         if self._turning:
             threading.Thread(target=guarded(self._circle), args=(up,), daemon=True, name="viewer-turn").start()
 
+    def ride(self, views: list[View], scene_up: Vector, seconds: float, start: float, at: At) -> None:
+        """Go along `views`, evenly spaced in time, all of which take `seconds`. Returns at once.
+
+        Args:
+            start: where to begin, as a share of the way.
+            at: `at(share, over)` is told now and then how far it is, and once that it is over.
+        """
+        self._turning = False
+        arguments = (views, scene_up, seconds, start, at)
+        threading.Thread(target=guarded(self._ride), args=arguments, daemon=True, name="viewer-ride").start()
+
+    def halt(self) -> None:
+        """Stay where the camera is."""
+        self._turning = False
+        with self._lock:
+            self._flight += 1
+
     def end(self) -> None:
         """The tab is gone."""
-        self._turning = False
-        self._flight += 1
+        self.halt()
+
+    def _ride(self, views: list[View], scene_up: Vector, seconds: float, start: float, at: At) -> None:
+        with self._lock:
+            self._flight += 1
+            flight = self._flight
+        self._goal = None
+        begun, shown, share = time.monotonic() - start * seconds, 0.0, start
+        while share < 1.0 and self._flight == flight and self._connected():
+            now = time.monotonic()
+            share = min((now - begun) / seconds, 1.0)
+            view = views[round(share * (len(views) - 1))]
+            fov = view.fov_in_window(self._client.camera.aspect)
+            self._place(view.position, view.look_at, view.orbit_up(scene_up), fov)
+            if now - shown > SHOW_SECONDS:
+                shown = now
+                at(share, False)
+            time.sleep(_FRAME_SECONDS)
+        if self._flight == flight and self._connected():
+            self._goal = views[-1]
+        at(share, True)
+
+    def _place(self, position: Vector, look_at: Vector, up: Vector, fov_y_rad: float) -> None:
+        """Be there at once. The place first: viser moves what is looked at along with it."""
+        camera = self._client.camera
+        with self._client.atomic():
+            camera.position = position
+            camera.look_at, camera.up_direction, camera.fov = look_at, up, fov_y_rad
+        self._client.flush()
 
     def _circle(self, up: Vector) -> None:
         camera, before = self._client.camera, time.monotonic()
@@ -93,9 +149,8 @@ class Pilot:
             now = time.monotonic()
             step = vtf.SO3.exp(up * (2.0 * np.pi * min(now - before, 0.2) / TURN_SECONDS))
             before = now
-            with self._client.atomic():
-                camera.position = camera.look_at + step @ (camera.position - camera.look_at)
-            self._client.flush()
+            target = camera.look_at
+            self._place(target + step @ (camera.position - target), target, camera.up_direction, camera.fov)
             time.sleep(_FRAME_SECONDS)
 
     def _fly(self, view: View, up: Vector, seconds: float) -> None:
@@ -110,12 +165,8 @@ class Pilot:
         while done < 1.0 and self._flight == flight and self._connected():
             done = min((time.monotonic() - begun) / seconds, 1.0) if seconds > 0 else 1.0
             ease = done * done * (3.0 - 2.0 * done)
-            with self._client.atomic():
-                camera.position = _between(start[0], goal[0], ease)
-                camera.look_at = _between(start[1], goal[1], ease)
-                camera.up_direction = _turn(start[2], goal[2], ease)
-                camera.fov = float(_between(start[3], goal[3], ease))
-            self._client.flush()
+            up, fov = _turn(start[2], goal[2], ease), float(_between(start[3], goal[3], ease))
+            self._place(_between(start[0], goal[0], ease), _between(start[1], goal[1], ease), up, fov)
             time.sleep(_FRAME_SECONDS if done < 1.0 else 0.0)
 
     def _connected(self) -> bool:

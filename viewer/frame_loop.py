@@ -25,7 +25,7 @@ LEAST_SIDE = 96
 REPORT_SECONDS = 0.5
 JPEG_MOVING, JPEG_REST = 75, 92
 
-Paint = Callable[[viser.ClientHandle, tuple[int, int]], Picture]
+Paint = Callable[[viser.ClientHandle, tuple[int, int], bool], Picture]
 
 
 @dataclass(frozen=True)
@@ -50,29 +50,27 @@ class _Tab:
 
 
 class FrameLoop:
-    """One thread that draws for all tabs in turn. `paint(tab, (width, height))` makes the picture."""
+    """One thread that draws for all tabs in turn that want it.
 
-    def __init__(self, server: viser.ViserServer, paint: Paint, report: Callable[[Timing], None]) -> None:
-        self._server, self._paint, self._report = server, paint, report
+    `paint(tab, (width, height), moving)` makes the picture, `wants(tab's id)` says who gets one.
+    """
+
+    def __init__(
+        self,
+        server: viser.ViserServer,
+        paint: Paint,
+        wants: Callable[[int], bool],
+        report: Callable[[Timing], None],
+    ) -> None:
+        self._server, self._paint, self._wants, self._report = server, paint, wants, report
         self._wake = threading.Condition()
         self._tabs: dict[int, _Tab] = {}
-        self._on = self._closing = False
+        self._closing = False
         self._factor = 0.5
         self._recent: deque[float] = deque(maxlen=9)
         self._reported = 0.0
         self._thread = threading.Thread(target=self._work, daemon=True, name="viewer-frames")
         self._thread.start()
-
-    @property
-    def on(self) -> bool:
-        return self._on
-
-    def switch(self, on: bool) -> None:
-        """Start or stop sending frames."""
-        with self._wake:
-            self._on = on
-            self._wake.notify()
-        self.refresh()
 
     def moved(self, client_id: int) -> None:
         """A tab's camera moved. Returns at once."""
@@ -102,21 +100,21 @@ class FrameLoop:
         while True:
             with self._wake:
                 while not self._closing and not (due := self._due()):
-                    self._wake.wait(timeout=REST_SECONDS / 2 if self._on and self._pending() else None)
+                    self._wake.wait(timeout=REST_SECONDS / 2 if self._pending() else None)
                 if self._closing:
                     return
             for client_id, moving in due:
                 guarded(self._serve)(client_id, moving)
 
     def _pending(self) -> bool:
-        return any(not tab.sharp for tab in self._tabs.values())
+        return any(not tab.sharp and self._wants(client_id) for client_id, tab in self._tabs.items())
 
     def _due(self) -> list[tuple[int, bool]]:
         """Tabs that want a frame now, and whether a coarse one (the lock is held)."""
-        if not self._on:
-            return []
         now, due = time.monotonic(), []
         for client_id, tab in self._tabs.items():
+            if not self._wants(client_id):
+                continue
             resting = now - tab.moved >= REST_SECONDS
             if not tab.coarse or (resting and not tab.sharp):
                 due.append((client_id, not resting))
@@ -130,8 +128,8 @@ class FrameLoop:
             return
         size = self._size(client, moving)
         begun = time.monotonic()
-        pixels = self._paint(client, size)
-        if client_id not in self._server.get_clients() or not self._on:
+        pixels = self._paint(client, size, moving)
+        if client_id not in self._server.get_clients() or not self._wants(client_id):
             return
         quality = JPEG_MOVING if moving else JPEG_REST
         client.scene.set_background_image(pixels, format="jpeg", jpeg_quality=quality)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from scipy.spatial.transform import Rotation
 from scipy.special import expit
 
@@ -93,14 +93,17 @@ def _mean_color(splats: Splats, centers: Float[torch.Tensor, "V 3"]) -> Float[to
     return (color + 0.5).clamp(0.0, 1.0)
 
 
-@torch.no_grad()
 def most_visible(splats: Splats, count: int) -> Splats:
-    """The `count` Gaussians that cover most: by opacity times the area of the two longest axes."""
-    if len(splats) <= count:
-        return splats
+    """The `count` Gaussians that cover most; all if there are no more."""
+    return splats if len(splats) <= count else splats[rows_of_most_visible(splats, count)]
+
+
+@torch.no_grad()
+def rows_of_most_visible(splats: Splats, count: int) -> Int[torch.Tensor, " K"]:
+    """Which `count` Gaussians cover most: by opacity times the area of the two longest axes; in their order."""
     two_longest = splats.log_scales.sum(1) - splats.log_scales.amin(1)
     weight = splats.opacities.log() + two_longest
-    return splats[torch.topk(weight, count, sorted=False).indices]
+    return torch.topk(weight, count, sorted=False).indices.sort().values
 
 
 def to_bytes(values: torch.Tensor) -> UInt8[np.ndarray, "..."]:

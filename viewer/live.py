@@ -10,11 +10,13 @@ import numpy as np
 import torch
 
 from recon.events import Event, Progress, SceneReady, SplatsUpdated, StageFinished, StageStarted, Warned
+from recon.render import select_rasterizer
 from recon.types import PosedScene, Splats
 from viewer.app import Viewer
 from viewer.contents import Contents, Thumbnail, load, shrink
 from viewer.gaussians import most_visible, to_bytes
 from viewer.guard import guarded
+from viewer.watch import compare, watched
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,9 @@ class LiveViewer:
         self._wake = threading.Condition()
         self._closing = False
         self._last_splats = -SECONDS_BETWEEN_SPLATS
+        self._scene: PosedScene | None = None
+        self._latest: SplatsUpdated | None = None
+        self.viewer.panels.watch.chosen = self._look_again
         self.viewer.panels.progress.show("Waiting for the run to start", None)
         self._thread = threading.Thread(target=self._work, daemon=True, name="viewer-live")
         self._thread.start()
@@ -78,6 +83,7 @@ class LiveViewer:
         self._end_thread()
         self.viewer.show(load(Path(path), photos))
         self.viewer.panels.progress.hide()
+        self.viewer.panels.watch.hide()
 
     def fail(self, message: str) -> None:
         """Say on the page that the run ended early; what was shown stays."""
@@ -108,8 +114,8 @@ class LiveViewer:
                 if self._closing:
                     return
                 mail, self._mail = self._mail, {}
-            # Cameras before splats: they decide where the splats go.
-            for kind in (SceneReady, SplatsUpdated, StageStarted, StageFinished, Progress, Warned):
+            # Cameras before splats: they decide where the splats go. Readings before the picture that they stand under.
+            for kind in (SceneReady, StageStarted, StageFinished, Progress, SplatsUpdated, Warned):
                 if kind in mail and not self._closing:
                     guarded(self._apply)(mail[kind])
             time.sleep(SECONDS_BETWEEN_PROGRESS)
@@ -117,9 +123,13 @@ class LiveViewer:
     def _apply(self, event: Event) -> None:
         progress = self.viewer.panels.progress
         if isinstance(event, SceneReady):
+            self._scene = event.scene
             self.viewer.show(_scene_contents(self.viewer.contents, event.scene), editable=False)
+            self.viewer.panels.watch.offer(event.scene.names, _middle(event.scene))
         elif isinstance(event, SplatsUpdated):
+            self._latest = event
             self._show_splats(event)
+            self._watch(event)
         elif isinstance(event, StageStarted):
             progress.show(_stage_title(event.stage), None, event.description)
         elif isinstance(event, Progress):
@@ -127,6 +137,8 @@ class LiveViewer:
             heading = _stage_title(event.stage)
             message = "" if event.message.lower() in heading.lower() else event.message
             progress.show(heading, share, message, event.values)
+            if "loss" in event.values:
+                self.viewer.panels.watch.add_loss(event.values["loss"])
         elif isinstance(event, Warned):
             for client in self.viewer.server.get_clients().values():
                 client.add_notification("Note", event.message, color="yellow", auto_close_seconds=12.0)
@@ -143,6 +155,20 @@ class LiveViewer:
         if first:
             self.viewer.panels.refresh(contents)
         self.viewer.panels.summary.refresh(contents, shown=len(shown))
+
+    def _watch(self, event: SplatsUpdated) -> None:
+        """Show the photo watched beside the splats in its place. Drawn here, and not by the run."""
+        if self._scene is None:
+            return
+        photo = watched(self._scene, self.viewer.panels.watch.index)
+        self.viewer.panels.watch.show(*compare(event.splats, photo, select_rasterizer("auto")), event.step)
+
+    def _look_again(self) -> None:
+        """Another photo was chosen: the thread draws it from the splats at hand, unless newer ones have come."""
+        with self._wake:
+            if self._latest is not None and not self._closing:
+                self._mail.setdefault(SplatsUpdated, self._latest)
+                self._wake.notify()
 
 
 def _stage_title(stage: str) -> str:
@@ -163,6 +189,12 @@ def _scene_contents(before: Contents, scene: PosedScene) -> Contents:
         thumbnails=tuple(_thumbnail(image) for image in scene.images),
         points=scene.points,
     )
+
+
+def _middle(scene: PosedScene) -> int:
+    """The photo taken from the middle of the others' places."""
+    centers = scene.cameras.centers
+    return int(torch.linalg.vector_norm(centers - centers.mean(dim=0), dim=1).argmin())
 
 
 def _thumbnail(image: torch.Tensor) -> Thumbnail:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from recon.render import Rasterizer, select_rasterizer
 from recon.types import SH_C0, Cameras, Splats
 from viewer.display import FOCUS_DEPTH, DisplayFrame
-from viewer.gaussians import SELECTED
+from viewer.gaussians import SELECTED, rows_of_most_visible
 
 RGB = tuple[int, int, int]
 Picture = UInt8[np.ndarray, "H W 3"]
@@ -22,6 +22,8 @@ DEPTH_RANGE = (0.02, 0.98)
 """Quantiles of a picture's depths that get the first and the last colour."""
 SOLID = 0.5
 """Alpha from which a pixel has a depth."""
+MOVING_SPLATS = 250_000
+"""Most Gaussians that are drawn while the camera moves: beyond it their number decides, not the picture's size."""
 
 
 class Look(StrEnum):
@@ -80,6 +82,15 @@ class Model:
         if self.seen_by is None:
             return torch.full((len(self.splats), 3), 0.5, device=self.rasterizer.device)
         return SEEN_COLORS[self.seen_by.clamp(max=3).cpu()].to(self.rasterizer.device)
+
+    @cached_property
+    def coarse(self) -> "Model":
+        """The same scene with at most `MOVING_SPLATS` Gaussians, those that cover most."""
+        if len(self.splats) <= MOVING_SPLATS:
+            return self
+        rows = rows_of_most_visible(self.splats, MOVING_SPLATS)
+        pick = [None if values is None else values[rows.to(values.device)] for values in (self.selected, self.seen_by)]
+        return Model(self.splats[rows], self.frame, *pick)
 
     def take_activated(self, other: "Model") -> None:
         """Take over what `other`, of the same Gaussians, has computed already."""

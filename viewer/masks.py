@@ -8,7 +8,6 @@ from jaxtyping import Float
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from recon.data.masks import compute_masks
 from recon.priors import segment
 from viewer.contents import Contents
 from viewer.display import placed_indices
@@ -22,6 +21,8 @@ def object_masks(contents: Contents) -> list[Float[Tensor, "_ _"] | None]:
     Raises:
         MissingDependencyError: the network's weights are not here.
     """
+    from recon.data.masks import compute_masks
+
     placed = placed_indices(contents.cameras)
     masks: list[Float[Tensor, "_ _"] | None] = [None] * len(placed)
     open_ones, photos = [], []

@@ -50,6 +50,11 @@ class Painter:
         if before is not None and before.splats is scene.splats and before.frame is frame:
             self.model.take_activated(before)
 
+    def set_live(self, contents: Contents, frame: DisplayFrame) -> None:
+        """Draw the Gaussians of a run in progress, which nobody edits."""
+        self.contents = contents
+        self.model = None if contents.splats is None else Model(contents.splats, frame)
+
     def set_others(self, others: list[Contents]) -> None:
         """Runs to compare with: their Gaussians, brought into the shown run's world."""
         assert self.model is not None, "the run that the others are aligned to is shown first"
@@ -61,22 +66,24 @@ class Painter:
                 single = replace(motion, scale=motion.scale.float(), R=motion.R.float(), t=motion.t.float())
                 self._others.append(Model(transform_splats(other.splats, single), self.model.frame))
 
-    def paint(self, client: viser.ClientHandle, size: tuple[int, int], photo: int | None) -> Picture:
+    def paint(
+        self, client: viser.ClientHandle, size: tuple[int, int], photo: int | None, moving: bool = False
+    ) -> Picture:
         """One tab's frame of `size` (width, height); `photo` is the one that the tab flew to last."""
         assert self.model is not None, "nothing is painted before there is a scene"
         seen = client.camera
         camera = window_camera(seen.wxyz, seen.position, seen.fov, size, self.model.frame)
-        return self.picture(camera, photo)
+        return self.picture(camera, photo, moving)
 
-    def picture(self, camera: Cameras, photo: int | None = None) -> Picture:
-        """What a camera in the world sees, as the settings say."""
+    def picture(self, camera: Cameras, photo: int | None = None, moving: bool = False) -> Picture:
+        """What a camera in the world sees, as the settings say; without detail if it is `moving`."""
         assert self.model is not None, "nothing is painted before there is a scene"
         look = self.look if self.look.by_server else Look.EXACT
         with self._drawing:
             if self.comparison is not None and self._others:
                 models = [self.model, *self._others]
                 return draw_comparison(models, self.titles, camera, self.comparison, look, self.background)
-            pixels = draw_look(self.model, camera, look, self.background)
+            pixels = draw_look(self.model.coarse if moving else self.model, camera, look, self.background)
         return self._with_photo(pixels, camera, photo)
 
     def _with_photo(self, pixels: Picture, camera: Cameras, photo: int | None) -> Picture:

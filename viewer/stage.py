@@ -13,6 +13,7 @@ from recon.types import Cameras, PointCloud
 from viewer.display import FOCUS_DEPTH, DisplayFrame, View, camera_view, placed_indices
 from viewer.gaussians import BrowserSplats, to_bytes
 from viewer.guard import guarded
+from viewer.mesh import to_glb
 
 MAX_POINTS = 300_000
 _FRUSTUM_COLOR = (247, 163, 64)
@@ -26,7 +27,11 @@ class Stage:
     def __init__(self, server: viser.ViserServer) -> None:
         self._scene = server.scene
         self._lock = threading.RLock()
-        self._splats: viser.GaussianSplatHandle | None = None
+        self._make: Callable[[], BrowserSplats] | None = None
+        self._made: BrowserSplats | None = None
+        self._current: set[int] = set()
+        """Tabs that have the Gaussians as they are now."""
+        self._splats: dict[int, viser.GaussianSplatHandle] = {}
         self._points: viser.PointCloudHandle | None = None
         self._frusta: dict[int, viser.CameraFrustumHandle] = {}
         self._mesh: viser.GlbHandle | None = None
@@ -43,19 +48,46 @@ class Stage:
         """Put the plain background in the place of a frame that one tab was sent."""
         client.scene.set_background_image(np.full((2, 2, 3), rgb, dtype=np.uint8), format="png")
 
-    def set_splats(self, splats: BrowserSplats | None) -> None:
-        """Replace the Gaussians; the browser updates in place."""
+    def set_splats(self, make: Callable[[], BrowserSplats] | None) -> None:
+        """Replace the Gaussians. Tabs get them with `draw_splats_in`; `make` is asked when the first does."""
         with self._lock:
-            if splats is None or not len(splats):
-                if self._splats is not None:
-                    self._splats.remove()
-                self._splats = None
-                return
-            arrays = (splats.centers, splats.covariances, splats.rgbs, splats.opacities)
-            if self._splats is None:
-                self._splats = self._scene.add_gaussian_splats("/splats", *arrays, visible=self._show_splats)
-            else:
-                self._splats.set_gaussians(*arrays)
+            self._make, self._made = make, None
+            self._current.clear()
+
+    def draw_splats_in(self, tab: viser.ClientHandle, on: bool) -> None:
+        """Let one tab have the Gaussians as they are now, to draw them itself, or have none."""
+        with self._lock:
+            if on and tab.client_id not in self._current:
+                self._current.add(tab.client_id)
+                self._put_splats(tab)
+            elif not on:
+                self._current.discard(tab.client_id)
+                self._take_splats(tab)
+
+    def forget(self, client_id: int) -> None:
+        """A tab was closed."""
+        with self._lock:
+            self._current.discard(client_id)
+            self._splats.pop(client_id, None)
+
+    def _put_splats(self, tab: viser.ClientHandle) -> None:
+        if self._made is None and self._make is not None:
+            self._made = self._make()
+        if self._made is None or not len(self._made):
+            self._take_splats(tab)
+            return
+        made = self._made
+        arrays = (made.centers, made.covariances, made.rgbs, made.opacities)
+        if tab.client_id in self._splats:  # the browser updates in place
+            self._splats[tab.client_id].set_gaussians(*arrays)
+        else:
+            node = tab.scene.add_gaussian_splats("/splats", *arrays, visible=self._show_splats)
+            self._splats[tab.client_id] = node
+
+    def _take_splats(self, tab: viser.ClientHandle) -> None:
+        node = self._splats.pop(tab.client_id, None)
+        if node is not None:
+            node.remove()
 
     def set_points(self, points: PointCloud | None, frame: DisplayFrame) -> None:
         """Replace the point cloud (at most `MAX_POINTS`, evenly picked)."""
@@ -86,7 +118,7 @@ class Stage:
             if mesh is not None:
                 shown = mesh.copy()
                 shown.vertices = frame.points(np.asarray(mesh.vertices, dtype=np.float64))
-                self._mesh = self._scene.add_mesh_trimesh("/mesh", shown)
+                self._mesh = self._scene.add_glb("/mesh", to_glb(shown))
 
     def show_mesh(self, visible: bool) -> None:
         if self._mesh is not None:
@@ -152,9 +184,10 @@ class Stage:
         return 1.6 * self._frustum_unit * self.frustum_size
 
     def show_splats(self, visible: bool) -> None:
-        self._show_splats = visible
-        if self._splats is not None:
-            self._splats.visible = visible
+        with self._lock:
+            self._show_splats = visible
+            for node in self._splats.values():
+                node.visible = visible
 
     def show_points(self, visible: bool) -> None:
         self._show_points = visible

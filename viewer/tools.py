@@ -6,6 +6,8 @@ from collections.abc import Callable
 import viser
 
 from viewer.guard import guarded
+from viewer.lasso import Lasso, OnOutline
+from viewer.link import PageLink
 
 OnClick = Callable[[viser.ClientHandle, tuple[float, float]], None]
 OnArea = Callable[[viser.ClientHandle, tuple[float, float], tuple[float, float]], None]
@@ -14,8 +16,9 @@ OnArea = Callable[[viser.ClientHandle, tuple[float, float], tuple[float, float]]
 class PointerTool:
     """At most one user of the pointer. Taking it up puts the one before down."""
 
-    def __init__(self, server: viser.ViserServer) -> None:
+    def __init__(self, server: viser.ViserServer, link: PageLink) -> None:
         self._scene = server.scene
+        self._lasso = Lasso(server, link)
         self._lock = threading.RLock()
         self._taken = False
 
@@ -41,9 +44,16 @@ class PointerTool:
             def _(event: viser.SceneRectSelectEvent) -> None:
                 on_area(event.client, event.screen_min, event.screen_max)
 
+    def outline(self, tab: viser.ClientHandle, on_outline: OnOutline) -> None:
+        """Call `on_outline(tab, outline)`, in shares of the picture, for the next line that is drawn in `tab`."""
+        with self._lock:
+            self.stop()
+            self._lasso.ask(tab, on_outline)
+
     def stop(self) -> None:
         """Clicks and drags only move the camera again."""
         with self._lock:
+            self._lasso.stop()
             if self._taken:
                 self._taken = False
                 self._scene.remove_click_callback()

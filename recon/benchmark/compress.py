@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,8 @@ from recon.compress import PRESETS, SPLAT_SUFFIXES, CompressConfig, ply_bytes, r
 from recon.data.folder import list_photos
 from recon.errors import InputError, ReconError
 from recon.metrics import ImageScores, score_image
+from recon.optimize.budget.config import BudgetConfig
+from recon.optimize.budget.prune import within_budget
 from recon.pipeline import open_finished
 from recon.pipeline.evaluate import Scored, score
 from recon.pipeline.monitor import cpu_seconds
@@ -38,6 +40,8 @@ from recon.types import Splats
 PHOTOS = 6
 FULL_SCENES = ("bench/llff_fern", "bench/kitchen")
 SPLAT_FOLDER = "dev/splats"
+HALF = BudgetConfig()
+"""How half of the Gaussians are left out; how many these are, the scene says."""
 COLUMNS = ("format", "Gaussians", "MB", "smaller", "dB lost", "SSIM lost", "LPIPS more", "write CPU-s", "read CPU-s")
 
 
@@ -122,7 +126,7 @@ def open_scene(name: str, folder: RunFolder) -> Scene:
 
 
 def measure(scene: Scene) -> Table:
-    """All formats, then all presets."""
+    """All formats, trained under a budget of half the Gaussians, then all presets."""
     splats = scene.trained.splats
     before = scene.scores(splats)
     rows: list[tuple[Cell, ...]] = [("PLY, gzip", len(splats), *_gzipped(splats), 0.0, 0.0, 0.0, None, None)]
@@ -130,6 +134,8 @@ def measure(scene: Scene) -> Table:
         for suffix in SPLAT_SUFFIXES:
             stored = _store(Path(scratch) / f"splats{suffix}", partial(write_splats, splats=splats))
             rows.append(_row(suffix, stored, ply_bytes(splats), before, scene.scores(stored.splats)))
+        stored = _store(Path(scratch) / "half.ply", partial(_half_to, scene=scene))
+        rows.append(_row("half, .ply", stored, ply_bytes(splats), before, scene.scores(stored.splats)))
         for preset, config in PRESETS.items():
             stored = _store(Path(scratch) / "small.sog", partial(_squeeze_to, scene=scene, config=config))
             rows.append(_row(f"{preset} (.sog)", stored, ply_bytes(splats), before, scene.scores(stored.splats)))
@@ -161,6 +167,13 @@ def file_table(folder: Path) -> Table:
 
 def _squeeze_to(path: Path, scene: Scene, config: CompressConfig) -> None:
     path.write_bytes(squeeze(scene.trained.splats, config, scene.trained.cameras, scene.rasterizer).data)
+
+
+def _half_to(path: Path, scene: Scene) -> None:
+    """What `--max-gaussians` of half as many gives: leaving out is the last part of training, the rest is the same."""
+    trained = scene.trained
+    budget = replace(HALF, max_gaussians=len(trained.splats) // 2)
+    write_splats(path, within_budget(trained.splats, trained.cameras, budget, scene.rasterizer))
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ def execute(options: Any, console: Console) -> Result:
         *_guarded(_weights, "weights"),
         *_guarded(_feed_forward, "pose models"),
         *_guarded(_segmenter, "object masks"),
+        *_guarded(_priors, "priors"),
         *_guarded(_extras, "extras"),
         *_guarded(_blender, "Blender's module"),
         *_guarded(_peers, "peers"),
@@ -217,6 +218,25 @@ def _segmenter() -> list[Check]:
             Check(f"object masks: {segmenter.name}", "ok" if ready else "note", "ready" if ready else "no weights", why)
         )
     return checks
+
+
+def _priors() -> list[Check]:
+    """What `--prior` and `--depth-prior` can name: what is missing, licence and size of the weights."""
+    from recon.priors.depth import DEPTH_MODELS, make_depth_model
+    from recon.priors.diffusion import PRIORS, make_prior
+
+    pictures = [_prior("prior", make_prior(name)) for name in PRIORS if name != "none"]
+    return [*pictures, *(_prior("depth-prior", make_depth_model(name)) for name in DEPTH_MODELS)]
+
+
+def _prior(option: str, prior: Any) -> Check:
+    ready, why = prior.available()
+    licence = prior.licence
+    terms = f", licence {licence.name}, {licence.megabytes:.0f} MB" if licence.name else ""
+    if not licence.commercial:
+        terms += ", no commercial use"
+    found = f"ready{terms}" if ready else f"optional, for --{option}{terms}. {why}"
+    return Check(f"{option}: {prior.name}", "ok", found)
 
 
 def _extras() -> list[Check]:

@@ -87,13 +87,38 @@ class Photos:
     (da3, mapanything, vggt; see recon doctor), or where known ones are (transforms.json, cameras.json, a COLMAP model,
     poses_bounds.npy, a folder of pos_XXX.txt)."""
     allow_download: bool = False
-    """Agree to the licence of the weights that --poses asks for, and to their download if they are not here
+    """Agree to the licences of the weights that --poses and --prior ask for, and to their download if they are not here
     (RECON_ALLOW_DOWNLOAD=1 says the same)."""
     masks: Annotated[Path | None, unset("DIR|auto|none", "alpha channels, if any")] = None
     """Folder with a mask for each photo, under the photo's name, white on the object; auto: find the object of photos
     without alpha channel (a network that ships); none: ignore alpha channels."""
     holdout: Annotated[int, arg(metavar="N")] = 0
     """So many photos are kept out of everything, and used only to measure the result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """What is known of pictures in general."""
+
+    prior: Annotated[str | None, unset("NAME", "as the settings say, none unless changed")] = None
+    """Adds views that no photo shows, as a prior for pictures would have them: blend (the photos alone), embedded (a
+    small network), or a large one with weights of its own: difix, sd-turbo, sdxl-turbo, controlnet-tile, zero123 (see
+    recon doctor). It is tested on left-out photos first, and counts as far as it helps there; none: no such views."""
+    prior_seconds: Annotated[float | None, unset("S", "60")] = None
+    """The test and the views may take so long."""
+    depth_prior: Annotated[str | None, unset("NAME", "as the settings say, none unless changed")] = None
+    """Depth that a network sees in each photo, for losses that forgive its scale: depth-anything-v2 or
+    depth-anything-3 (weights of your own, see recon doctor); none: stereo alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How large the result may be. Gaussians that matter least are left out while training."""
+
+    max_gaussians: Annotated[int | None, unset("N", "no limit")] = None
+    """At most so many Gaussians."""
+    target_mb: Annotated[float | None, unset("MB", "no limit")] = None
+    """splats_web.sog, which is then written as recon compress --preset web does, is at most so large."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +141,8 @@ class Run(Command):
     """draft: about a minute for 6 photos on two cores; standard: a few minutes; high: the best, slow."""
     mesh: bool = False
     """Write a textured mesh as well: mesh.glb in the results folder (10 to 20 seconds more on two cores)."""
+    limits: OmitArgPrefixes[Limits] = field(default_factory=Limits)
+    prior: OmitArgPrefixes[Prior] = field(default_factory=Prior)
     settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
     live: OmitArgPrefixes[Live] = field(default_factory=Live)
     common: OmitArgPrefixes[Common] = field(default_factory=Common)
@@ -142,6 +169,11 @@ class Train(Command):
     """Folder with the results so far."""
     quality: Annotated[Quality | None, unset("{draft,standard,high}", "as the run was started")] = None
     """Preset for the dense and the training stage; the cameras stay as they are."""
+    limits: OmitArgPrefixes[Limits] = field(default_factory=Limits)
+    prior: OmitArgPrefixes[Prior] = field(default_factory=Prior)
+    allow_download: bool = False
+    """Agree to the licence of the weights that --prior asks for, and to their download if they are not here
+    (RECON_ALLOW_DOWNLOAD=1 says the same)."""
     settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
     live: OmitArgPrefixes[Live] = field(default_factory=Live)
     common: OmitArgPrefixes[Common] = field(default_factory=Common)
@@ -237,7 +269,7 @@ class View(Command):
 
     module: ClassVar[str] = "view_command"
     sources: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN|FILE ...", help_behavior_hint="(one or more)")]]
-    """Run folders, splat files or meshes (.glb)."""
+    """Run folders, splat files or meshes (.glb, .obj, .ply)."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines in, if they have the token that is printed."""
     port: int = 8080

@@ -12,7 +12,7 @@ from recon.assets import CONSENT
 from recon.cli.allocator import keep_memory
 from recon.cli.compiling import announce_compiling
 from recon.cli.console import Console, Result
-from recon.cli.options import Command, Live, Photos, Poses, Run, Settings, Train
+from recon.cli.options import Command, Limits, Live, Photos, Poses, Prior, Run, Settings, Train
 from recon.cli.progress import progress_sink
 from recon.config import RunConfig
 from recon.data.masks import is_folder
@@ -21,6 +21,9 @@ from recon.pipeline import RunResult
 from recon.pipeline.summary import thousands
 from recon.poses import BACKENDS
 from recon.runfolder import open_run
+
+FSGS_WEIGHT = 0.05
+"""Of the correlation of depth with a network's (Zhu et al. 2024, "FSGS"), where no other term was asked for."""
 
 
 def execute(options: Command, console: Console) -> Result:
@@ -43,6 +46,8 @@ def photos_config(options: Run | Poses) -> RunConfig:
     out_dir = (photos.out.expanduser() if photos.out else images_dir / "recon").absolute()
     base = RunConfig(images_dir=images_dir, out_dir=out_dir)
     config = _with_settings(base, options.quality, options.settings)
+    if isinstance(options, Run):
+        config = _with_limits(_with_prior(config, options.prior), options.limits)
     if isinstance(options, Run) and options.mesh:
         config = replace(config, mesh=replace(config.mesh, enabled=True))
     return _with_photos(config, photos)
@@ -52,7 +57,10 @@ def train_config(options: Train) -> RunConfig:
     """The configuration of an existing run, with another one for what comes after the cameras."""
     folder = open_run(options.run, need={"cameras": "recon poses --images FOLDER"})
     saved = replace(configuration.load(folder.config), out_dir=folder.root.absolute())
-    wanted = _with_settings(saved, options.quality, options.settings)
+    if options.allow_download:
+        os.environ[CONSENT] = "1"
+    wanted = _with_prior(_with_settings(saved, options.quality, options.settings), options.prior)
+    wanted = _with_limits(wanted, options.limits)
     if (wanted.images, wanted.poses) != (saved.images, saved.poses) and options.quality is None:
         raise InputError("recon train keeps the cameras as they are. To change images.* or poses.*, use recon run.")
     return replace(wanted, images=saved.images, poses=saved.poses)
@@ -63,6 +71,33 @@ def _with_settings(base: RunConfig, quality: str | None, settings: Settings) -> 
     if settings.device != "auto":
         config = replace(config, device=settings.device)
     return configuration.with_seed(config, settings.seed) if settings.seed else config
+
+
+def _with_prior(config: RunConfig, asked: Prior) -> RunConfig:
+    pseudo = config.train.pseudo
+    if asked.prior is not None:
+        pseudo = replace(pseudo, prior=asked.prior)
+    if asked.prior_seconds is not None:
+        pseudo = replace(pseudo, seconds=asked.prior_seconds)
+    config = replace(config, train=replace(config.train, pseudo=pseudo))
+    return config if asked.depth_prior is None else _with_depth_prior(config, asked.depth_prior)
+
+
+def _with_depth_prior(config: RunConfig, name: str) -> RunConfig:
+    """Names the model, and turns on a term that listens to it if none does."""
+    loss = config.train.loss
+    heard = any((loss.ranking, loss.correlation, loss.patch_correlation, loss.scale_shift))
+    if name != "none" and not heard:
+        config = replace(config, train=replace(config.train, loss=replace(loss, correlation=FSGS_WEIGHT)))
+    return replace(config, depth_prior=replace(config.depth_prior, model=name))
+
+
+def _with_limits(config: RunConfig, limits: Limits) -> RunConfig:
+    given = {name: value for name, value in vars(limits).items() if value is not None}
+    for name, value in given.items():
+        if value <= 0:
+            raise InputError(f"--{name.replace('_', '-')} must be more than 0, got {value}.")
+    return replace(config, train=replace(config.train, budget=replace(config.train.budget, **given)))
 
 
 def _with_photos(config: RunConfig, photos: Photos) -> RunConfig:

@@ -7,13 +7,14 @@ from recon.compress.presets import PRESETS, CompressConfig
 from recon.compress.sog import read_sog, write_sog
 from recon.compress.splat_format import read_splat, write_splat
 from recon.compress.spz import read_spz, write_spz
-from recon.compress.squeeze import Squeezed, squeeze
+from recon.compress.squeeze import Squeezed, file_bytes, squeeze
 
 __all__ = [
     "PRESETS",
     "SPLAT_SUFFIXES",
     "CompressConfig",
     "Squeezed",
+    "file_bytes",
     "ply_bytes",
     "read_ply",
     "read_points",

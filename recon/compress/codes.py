@@ -20,20 +20,25 @@ from recon.types import Splats
 BYTE = 255
 POSITION_BITS = 16
 TOP = (1 << POSITION_BITS) - 1
+COARSEST_BITS = 8
+"""A position is stored as a multiple of at most 2 to this power: at least 255 steps a side."""
 
 
 @dataclass(frozen=True)
 class QuantiseConfig:
     """How finely. The defaults are what SOG can hold at most."""
 
-    position_bits: int = 16
-    """Bits of a coordinate over the scene's longest side, at most 16."""
+    position_step: float = 0.0
+    """From one position to the next along each axis, about, in units of the middle standard deviation of the Gaussians
+    (their median); 0 is as fine as 16 bits allow. Bits alone would depend on what lies farthest away."""
     rotation_steps: int = 255
     """Steps of each of the three components of a rotation, at most 255."""
     opacity_steps: int = 255
     """Steps of the opacity, at most 255."""
     scale_step: float = 0.0
     """From one log scale to the next; as small as 256 of them allow, or this."""
+    thin: int = 1
+    """The smallest scale of each Gaussian takes only every so many steps: what is thin shows its faces."""
     smallest: float = 0.0
     """Share of the log scales that are so small that they are rounded up to the smallest of the others."""
     color_step: float = 0.0
@@ -90,7 +95,7 @@ def quantise(splats: Splats, config: QuantiseConfig, weights: Float[Tensor, " N"
     """
     if weights is None:
         weights = torch.ones(len(splats))
-    positions, unit, low, step = _positions(splats.means, config.position_bits)
+    positions, unit, low, step = _positions(splats, config.position_step)
     largest, others = smallest_three(splats.quats)
     scale_book = ruler(without_smallest(splats.log_scales, config.smallest), config.scale_step)
     color_book = ruler(splats.sh0, config.color_step)
@@ -103,7 +108,7 @@ def quantise(splats: Splats, config: QuantiseConfig, weights: Float[Tensor, " N"
         largest=largest,
         rotations=coarse(others / 2 + 0.5, config.rotation_steps),
         opacities=coarse(splats.opacities, config.opacity_steps),
-        scales=look_up(splats.log_scales, scale_book),
+        scales=_scales(splats.log_scales, scale_book, config.thin),
         scale_book=scale_book,
         colors=look_up(splats.sh0[:, 0], color_book),
         color_book=color_book,
@@ -124,7 +129,7 @@ def requantise(splats: Splats, like: Codes, config: QuantiseConfig) -> Codes:
         largest=largest,
         rotations=coarse(others / 2 + 0.5, config.rotation_steps),
         opacities=coarse(splats.opacities, config.opacity_steps),
-        scales=look_up(splats.log_scales, like.scale_book),
+        scales=_scales(splats.log_scales, like.scale_book, config.thin),
         colors=look_up(splats.sh0[:, 0], like.color_book),
     )
 
@@ -153,18 +158,30 @@ def from_log(near: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return near.sign() * near.abs().expm1()
 
 
-def _positions(means: Float[Tensor, "N 3"], bits: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(codes, unit, low, step): 2^bits different codes over the scene's longest side, at most as many over the others,
-    at least as dense. They are multiples of a power of 2, whose zeros cost nothing, and take the full range of 16 bits
-    on all sides, because viewers hold `low + 65535 step` for the scene's bounds."""
-    if len(means) == 0:
+def _positions(splats: Splats, wanted: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(codes, unit, low, step), so that unit times step is about `wanted` where the Gaussians are. Codes are multiples
+    of a power of 2, whose zeros cost nothing, and take the full range of 16 bits on all sides, because viewers hold
+    `low + 65535 step` for the scene's bounds."""
+    if len(splats) == 0:
         return torch.zeros(0, 3, dtype=torch.int64), torch.ones(3, dtype=torch.int64), torch.zeros(3), torch.ones(3)
-    near = to_log(means)
-    low, extent = near.amin(0), near.amax(0) - near.amin(0)
-    axis_bits = bits + torch.log2((extent / extent.amax().clamp_min(1e-12)).clamp_min(2.0**-bits)).ceil()
-    unit = 2.0 ** (POSITION_BITS - axis_bits)
-    step = (extent / (unit * (2.0**axis_bits - 1)).clamp_min(1)).clamp_min(1e-12)
+    near = to_log(splats.means)
+    low, extent = near.amin(0), (near.amax(0) - near.amin(0)).clamp_min(1e-9)
+    unit = torch.ones(3, dtype=torch.float64)
+    if wanted > 0:
+        size = splats.scales.median(dim=1).values.double().clamp_min(1e-30)
+        there = (1 + splats.means.double().abs()) / size[:, None]  # a step at the origin is larger farther away
+        finest = extent / TOP * there.median(0).values
+        unit = 2 ** (wanted / finest).log2().round().clamp(0, COARSEST_BITS)
+    step = extent / ((TOP / unit).floor() * unit)
     return (((near - low) / (step * unit)).round() * unit).long(), unit.long(), low, step
+
+
+def _scales(log_scales: Float[Tensor, "N 3"], book: Float[Tensor, " S"], thin: int) -> Int[Tensor, "N 3"]:
+    """Indices of log scales; those of the smallest of each Gaussian are multiples of `thin`."""
+    index = look_up(log_scales, book)
+    rounded = ((index / thin).round().long() * thin).clamp(max=(len(book) - 1) // thin * thin)
+    smallest = log_scales.argmin(dim=1, keepdim=True) == torch.arange(3)
+    return torch.where(smallest, rounded, index)
 
 
 def coarse(unit: Float[Tensor, "*shape"], steps: int) -> Int[Tensor, "*shape"]:

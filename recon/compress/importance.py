@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recon.compress.views import Looks
 from recon.render import Rasterizer, shares
+from recon.render.looks import Looks
 from recon.types import Splats
 
 

@@ -8,7 +8,7 @@ same size (measured on trained few-view scenes). Sizes and losses: `recon bench 
 from dataclasses import dataclass, field
 
 from recon.compress.codes import QuantiseConfig
-from recon.compress.refit import RefitConfig
+from recon.render.refit import RefitConfig
 
 SETTLE = RefitConfig(
     steps=80, means=1.5e-4, log_scales=0.003, quats=0.001, logit_opacities=0.015, sh0=0.003, shN=0.00015
@@ -33,7 +33,7 @@ class CompressConfig:
     """Leaving out goes in so many steps, with fitting after each."""
     views: int = 24
     """Pictures of the splats as they were that the rest is fitted to, if there are not more photos."""
-    max_side: int = 480
+    max_side: int = 640
     """Longest side of these, in pixels, without their frame."""
     quantise: QuantiseConfig = field(default_factory=QuantiseConfig)
     fit: RefitConfig = field(default_factory=RefitConfig)
@@ -46,19 +46,19 @@ PRESETS: dict[str, CompressConfig] = {
     "lossless": CompressConfig(
         keep=0.9,
         rounds=1,
-        quantise=QuantiseConfig(14, 127, 63, scale_step=0.06, color_step=0.03, palette=256),
+        quantise=QuantiseConfig(0.1, 127, 63, scale_step=0.06, color_step=0.03, palette=256),
         fit=GENTLE,
         settle=GENTLE,
     ),
     "web": CompressConfig(
         keep=0.56,
         rounds=2,
-        quantise=QuantiseConfig(12, 31, 15, scale_step=0.12, smallest=0.02, color_step=0.06, palette=0),
+        quantise=QuantiseConfig(0.3, 31, 15, scale_step=0.12, thin=4, smallest=0.02, color_step=0.06, palette=0),
         fit=RefitConfig(steps=180),
     ),
     "tiny": CompressConfig(
         keep=0.28,
-        quantise=QuantiseConfig(12, 31, 15, scale_step=0.15, smallest=0.05, color_step=0.07, palette=0),
+        quantise=QuantiseConfig(0.4, 31, 15, scale_step=0.15, thin=4, smallest=0.05, color_step=0.07, palette=0),
         fit=RefitConfig(steps=300),
     ),
 }

@@ -10,12 +10,12 @@ from recon.compress.codes import Codes, dequantise, quantise, requantise
 from recon.compress.importance import shares_in, visible_size
 from recon.compress.packing import morton_order
 from recon.compress.presets import CompressConfig
-from recon.compress.refit import refit
 from recon.compress.sog import sog_bytes
-from recon.compress.views import Looks, looks_around
 from recon.errors import InputError
 from recon.events import EventSink, ignore
 from recon.render import Rasterizer
+from recon.render.looks import Looks, looks_around
+from recon.render.refit import refit
 from recon.types import Cameras, Splats
 
 logger = logging.getLogger(__name__)
@@ -53,15 +53,12 @@ def squeeze(
     Raises:
         InputError: no Gaussian that can be seen, or a target too small for any.
     """
-    splats = splats.detach().to("cpu")
-    splats = splats[splats.opacities >= INVISIBLE]
+    before, splats = splats, _stored(splats, config)
     if len(splats) == 0:
         raise InputError("None of the Gaussians can be seen, so there is nothing to compress. Give other splats.")
-    if config.quantise.palette == 0:
-        splats = replace(splats, shN=splats.shN[:, :0])
     if cameras is None or rasterizer is None:
         return _without_cameras(splats, config)
-    looks = looks_around(splats, cameras, config.views, config.max_side, rasterizer)
+    looks = looks_around(before, cameras, config.views, config.max_side, rasterizer)
     splats = reduce(splats, _wanted(splats, config, config.keep), looks, rasterizer, config, emit)
     splats = splats[morton_order(splats.means)]
     importance = shares_in(splats, looks, rasterizer)
@@ -72,6 +69,19 @@ def squeeze(
 
     moved = refit(splats, looks, rasterizer, config.settle, rounding, emit)
     return _fitting(requantise(moved, codes, config.quantise), importance, config)
+
+
+def file_bytes(splats: Splats, config: CompressConfig) -> int:
+    """Size of the file that all of `splats` make, rounded but not fitted; little is known to change in fitting."""
+    splats = _stored(splats, config)
+    return len(sog_bytes(quantise(splats[morton_order(splats.means)], replace(config.quantise, rounds=1))))
+
+
+def _stored(splats: Splats, config: CompressConfig) -> Splats:
+    """What can be seen, on the CPU, with the harmonics that the file has."""
+    splats = splats.detach().to("cpu")
+    splats = splats[splats.opacities >= INVISIBLE]
+    return replace(splats, shN=splats.shN[:, :0]) if config.quantise.palette == 0 else splats
 
 
 def reduce(
@@ -114,9 +124,9 @@ def _wanted(splats: Splats, config: CompressConfig, keep: float) -> int:
     if config.max_gaussians is not None:
         count = min(count, max(1, config.max_gaussians))
     if config.target_bytes is not None:
-        ordered = splats[morton_order(splats.means)]
-        each = len(sog_bytes(quantise(ordered, replace(config.quantise, rounds=1)))) / len(splats)
-        count = min(count, max(1, int(config.target_bytes / (each * DENSER))))
+        each = file_bytes(splats, config) / len(splats)
+        if each * count * (DENSER if count < len(splats) else 1) > config.target_bytes:
+            count = max(1, int(config.target_bytes / (each * DENSER)))
     return count
 
 

@@ -67,6 +67,12 @@ class CameraParameters:
         gain = (self.log_gains[index] - self.log_gains.mean(0)).exp()
         return rgb * gain + (self.biases[index] - self.biases.mean(0))
 
+    @torch.no_grad()
+    def unexpose(self, rgb: Float[Tensor, "H W 3"], index: int) -> Float[Tensor, "H W 3"]:
+        """The colours of the splats, from those that photo `index` recorded: `expose` undone."""
+        gain = (self.log_gains[index] - self.log_gains.mean(0)).exp()
+        return (rgb - (self.biases[index] - self.biases.mean(0))) / gain
+
     def step(self, fraction: float, poses: bool, exposure: bool) -> None:
         """Adam steps at `fraction` of the training; the rates of poses and focal lengths fall to a hundredth."""
         decay = 0.01**fraction

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from recon.optimize.backdrop import BackdropConfig
+from recon.optimize.budget.config import BudgetConfig
 from recon.optimize.coherent import CoherentConfig
 from recon.optimize.decay import DecayConfig
 from recon.optimize.dropout import DropoutKind
@@ -11,6 +12,7 @@ from recon.optimize.horizon import HorizonConfig
 from recon.optimize.hull import HullConfig
 from recon.optimize.init import InitConfig
 from recon.optimize.parameters import RateConfig
+from recon.optimize.pseudo.config import PseudoConfig
 from recon.optimize.structure import StructureConfig
 from recon.optimize.terms.config import LossConfig, TermsConfig
 from recon.optimize.undercoat import UndercoatConfig
@@ -50,8 +52,10 @@ class TrainConfig:
     structure: StructureConfig = field(default_factory=StructureConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     terms: TermsConfig = field(default_factory=TermsConfig)
+    pseudo: PseudoConfig = field(default_factory=PseudoConfig)
     undercoat: UndercoatConfig = field(default_factory=UndercoatConfig)
     horizon: HorizonConfig = field(default_factory=HorizonConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     rates: RateConfig = field(default_factory=RateConfig)
     seed: int = 0
     publish_every: int = 100

@@ -15,6 +15,7 @@ from recon.events import EventSink, Progress, SplatsUpdated, ignore
 from recon.files import atomic_path
 from recon.metrics import psnr
 from recon.optimize.backdrop import set_back
+from recon.optimize.budget.prune import Weigh, check_budget, within_budget
 from recon.optimize.cameras import CameraParameters
 from recon.optimize.coherent import CoherentDepth
 from recon.optimize.config import TrainConfig
@@ -27,11 +28,14 @@ from recon.optimize.horizon import horizon
 from recon.optimize.hull import carve
 from recon.optimize.init import splats_from_points, z_order
 from recon.optimize.parameters import SplatParameters
+from recon.optimize.pseudo.gate import Judgement, judge, short, without_exposures
+from recon.optimize.pseudo.rounds import PseudoViews
 from recon.optimize.structure import DisplacementSmoother
 from recon.optimize.studio import StepStudio
 from recon.optimize.targets import Deck, Target, Targets
 from recon.optimize.terms import Objective, Setup, Step, View
 from recon.optimize.undercoat import undercoat
+from recon.priors.diffusion import Prior
 from recon.render import Rasterizer
 from recon.types import Cameras, DepthMaps, PointCloud, PosedScene, Splats
 
@@ -51,6 +55,8 @@ class TrainResult:
     account: dict[str, Any]
     """How many Gaussians were born and pruned, by cause: `recon.optimize.growth.base.Account`."""
     steps: int
+    prior: dict[str, Any] | None = None
+    """What a prior for pictures did: `recon.optimize.pseudo.rounds.PseudoViews.details`; None without one."""
 
 
 def train(
@@ -62,6 +68,7 @@ def train(
     prior: DepthMaps | None = None,
     emit: EventSink = ignore,
     checkpoint: Path | None = None,
+    weigh: Weigh | None = None,
 ) -> TrainResult:
     """Optimise splats for `scene`; `scene.points` is the start.
 
@@ -70,13 +77,14 @@ def train(
         prior: depth per photo of unknown scale and shift, for the terms that forgive these; they take `depths` without.
         rasterizer: any renderer of `recon.render`; its device is where the work is done.
         checkpoint: a file that is written now and then, and continued from if it matches `config` and the photos.
+        weigh: says how many bytes splats take as a file, for `config.budget.target_mb`.
 
     Raises:
         InputError: fewer than two photos, or no points to start from.
     """
     if len(scene) < 2:
         raise InputError(f"Need at least 2 photos with known cameras to train splats, got {len(scene)}.")
-    trainer = Trainer(scene, depths, config, rasterizer, prior)
+    trainer = Trainer(scene, depths, config, rasterizer, prior, weigh, emit)
     trainer.resume(checkpoint)
     saved = time.monotonic()
     while trainer.step_index < config.steps:
@@ -119,8 +127,13 @@ class Trainer:
         config: TrainConfig,
         rasterizer: Rasterizer,
         prior: DepthMaps | None = None,
+        weigh: Weigh | None = None,
+        emit: EventSink = ignore,
     ) -> None:
         self.config = config
+        self.emit = emit
+        check_budget(config.budget, weigh)
+        self.weigh = weigh
         self.rasterizer = rasterizer
         self.device = rasterizer.device
         self.scene = scene
@@ -136,6 +149,8 @@ class Trainer:
         self.targets = Targets(scene, depths, self.device, prior)
         self.objective = Objective(Setup(scene, depths), config.loss, config.terms)
         self.decay = OpacityDecay(scene, depths, config.decay, self.device)
+        plain = config.pseudo.prior == "none"
+        self.pseudo = None if plain else PseudoViews(config.pseudo, config.steps, len(scene), config.seed)
         self.deck = Deck(len(scene), config.seed)
         self.generator = torch.Generator().manual_seed(config.seed + 1)
         # Of its own, so that a term that draws numbers changes nothing else.
@@ -154,6 +169,7 @@ class Trainer:
         seen, meta = self.look(self.deck.draw())
         loss = self.objective(seen)
         loss.backward()
+        self._add_pseudo_view()
         if self.fraction <= self.config.densify.stop:
             self.densifier.observe(meta, *seen.target.size)
         self.coherent.step(self.parameters, self.fraction)
@@ -202,18 +218,45 @@ class Trainer:
             splats=splats,
             depth_unit=self.depth_unit,
             generator=self.term_generator,
-            studio=StepStudio(
-                index=index,
-                level=level,
-                sh_degree=self.sh_degree,
-                exposed=self.config.refine_exposure,
-                splats=splats,
-                cameras=self.cameras,
-                targets=self.targets,
-                rasterizer=self.rasterizer,
-            ),
+            studio=self._studio(index, splats, self.config.refine_exposure),
         )
         return step, meta
+
+    def _studio(self, index: int, splats: Splats, exposed: bool) -> StepStudio:
+        return StepStudio(
+            index=index,
+            level=level_at(self.fraction, self.config),
+            sh_degree=self.sh_degree,
+            exposed=exposed,
+            splats=splats,
+            cameras=self.cameras,
+            targets=self.targets,
+            rasterizer=self.rasterizer,
+        )
+
+    def _add_pseudo_view(self) -> None:
+        """Gradients of what the prior for pictures adds to this step."""
+        if self.pseudo is None or not self.pseudo.wanted(self.step_index):
+            return
+        studio = self._studio(0, self.parameters.splats(), exposed=False)
+        loss = self.pseudo.loss(self.step_index, studio, self._judge, self._tell)
+        if loss is not None:
+            loss.backward()
+
+    def _judge(self, prior: Prior) -> Judgement:
+        """The gate's word on the prior, for the photos and cameras as they are known now."""
+        scene = without_exposures(self.scene, self.cameras)
+        return judge(prior, scene, self.targets.depths, self._fit, self.rasterizer, self.config.pseudo, self._tell)
+
+    def _tell(self, message: str) -> None:
+        self.emit(Progress("train", self.step_index, self.config.steps, message))
+
+    def _fit(self, scene: PosedScene, depths: DepthMaps | None) -> Splats:
+        """Splats of some photos, as the gate wants them."""
+        trainer = Trainer(scene, depths, short(self.config), self.rasterizer)
+        while trainer.step_index < trainer.config.steps:
+            trainer.step()
+        return trainer.parameters.splats().detach()
 
     def _render(self, index: int, target: Target, splats: Splats) -> tuple[View, dict]:
         width, height = target.size
@@ -268,12 +311,17 @@ class Trainer:
         splats = self._with(splats, coat, "undercoat", account)
         shell = horizon(splats, scene, self.config.horizon, self.rasterizer)
         splats = self._with(splats, shell, "horizon", account)
+        if self.config.budget.limited:
+            kept = within_budget(splats, cameras, self.config.budget, self.rasterizer, self.weigh, self.config.seed)
+            account["pruned"]["budget"] = len(splats) - len(kept)
+            splats = kept
         return TrainResult(
             splats=splats.to("cpu"),
             cameras=cameras,
             history=self.readings.history,
             account=account,
             steps=self.step_index,
+            prior=None if self.pseudo is None else self.pseudo.details(),
         )
 
     def _with(self, splats: Splats, more: Splats, cause: str, account: dict[str, Any]) -> Splats:
@@ -303,6 +351,7 @@ class Trainer:
             "term_generator": self.term_generator.get_state(),
             "objective": self.objective.state_dict(),
             "history": self.readings.history,
+            "pseudo": None if self.pseudo is None else self.pseudo.state_dict(),
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)  # written by hand: to a file, torch hides a full disk behind a RuntimeError
@@ -333,6 +382,8 @@ class Trainer:
         self.term_generator.set_state(state["term_generator"].cpu())
         self.objective.load_state_dict(state["objective"])
         self.readings = Readings(history=state["history"])
+        if self.pseudo is not None:
+            self.pseudo.load_state_dict(state["pseudo"])
         logger.info("Continuing from step %d of %d", self.step_index, self.config.steps)
 
 

@@ -21,6 +21,8 @@ from recon.pipeline.evaluate import EvaluateStage
 from recon.pipeline.export import ExportStage
 from recon.pipeline.placing import PlacingStage
 from recon.pipeline.stages import DenseStage, ImagesStage, PosesStage, TrainStage, ensure_published
+from recon.priors.depth import require_depth_model
+from recon.priors.diffusion import require_prior
 from recon.render import select_rasterizer
 from recon.runfolder import RunFolder
 
@@ -74,6 +76,8 @@ def run(config: RunConfig, emit: EventSink = ignore, until: str = "export") -> R
     current.plan()  # reads the photos' bytes: a missing folder or file stops here, before anything is created
     if config.device == "cuda":
         select_rasterizer(config.device)  # so does a missing device
+    require_prior(config.train.pseudo.prior, config.train.pseudo.checkpoints)  # and a prior that cannot run
+    require_depth_model(config.depth_prior)
     folder = current.folder
     folder.prepare(NEED_BYTES)
     with folder.lock():

@@ -13,11 +13,13 @@ from recon.compress import read_ply, write_ply, write_points
 from recon.config import to_mapping
 from recon.data import colmap, transforms_json
 from recon.errors import InputError
-from recon.events import SceneReady, SplatsUpdated
+from recon.events import Progress, SceneReady, SplatsUpdated
 from recon.optimize import train
 from recon.pipeline import store
+from recon.pipeline.budget import weigh, write_within
 from recon.pipeline.core import Outcome, Run
 from recon.poses import estimate, make_scene
+from recon.priors.depth import make_depth_model, monocular_depths
 from recon.stereo import reconstruct
 from recon.types import Cameras, DepthMaps, ImageSet, PointCloud, PosedScene, PoseResult, Splats
 
@@ -188,23 +190,37 @@ def dense_scene(run: Run) -> PosedScene:
     return replace(posed_scene(run), points=run.value("dense").points)
 
 
+def depth_prior(run: Run, scene: PosedScene, depths: DepthMaps) -> DepthMaps | None:
+    """Depth that a network sees in the photos, where one was asked for."""
+    config = run.config.depth_prior
+    if config.model == "none":
+        return None
+    run.emit(Progress("train", 0, run.config.train.steps, f"depth by {config.model}"))
+    return monocular_depths(scene, make_depth_model(config.model, config.checkpoint), depths)
+
+
 class TrainStage:
     name = "train"
     description = "optimising"
 
     def settings(self, run: Run) -> Any:
-        return to_mapping(run.config.train)
+        return to_mapping(run.config.train), to_mapping(run.config.depth_prior)
 
     def compute(self, run: Run) -> Outcome:
         folder, config = run.folder, run.config.train
         scene = dense_scene(run)
         run.emit(SceneReady(scene))
         checkpoint = folder.checkpoints / "train.pt"
-        result = train(scene, run.value("dense").depths, config, run.rasterizer, emit=run.emit, checkpoint=checkpoint)
+        depths = run.value("dense").depths
+        prior = depth_prior(run, scene, depths)
+        result = train(
+            scene, depths, config, run.rasterizer, prior=prior, emit=run.emit, checkpoint=checkpoint, weigh=weigh
+        )
         cameras_path = folder.state(self.name)
         store.save(cameras_path, {"cameras": result.cameras})
         write_ply(folder.splats, result.splats)
         published = publish(run, result.cameras, scene.points)
+        small, about_it = write_within(run, result.splats, result.cameras)
         checkpoint.unlink(missing_ok=True)
         run.emit(SplatsUpdated(result.steps, result.splats))
         details = {
@@ -212,10 +228,13 @@ class TrainStage:
             "steps": result.steps,
             "history": result.history,
             "account": result.account,
+            "small": about_it,
+            "prior": result.prior,
             "rasterizer": run.rasterizer.name,
             "device": str(run.rasterizer.device),
         }
-        return Outcome(Trained(result.splats, result.cameras), (cameras_path, folder.splats, *published), details)
+        outputs = (cameras_path, folder.splats, *published, *small)
+        return Outcome(Trained(result.splats, result.cameras), outputs, details)
 
     def load(self, run: Run) -> Trained:
         cameras = store.load(run.folder.state(self.name))["cameras"]

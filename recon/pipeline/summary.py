@@ -30,6 +30,8 @@ def metrics(run: Run) -> dict[str, Any]:
         "placing": details.get("placing", {}).get("photos", []),
         "gaussians": train.get("gaussians"),
         "training": {key: train[key] for key in ("steps", "account", "history") if key in train},
+        "small": train.get("small"),
+        "prior": train.get("prior"),
         "stages": {name: _cost(record) for name, record in run.records.items()},
         "total": _total(run),
         "files": _file_sizes(run.folder.root),
@@ -133,6 +135,8 @@ def verdict(metrics: dict[str, Any]) -> str:
         parts.append(f"{thousands(metrics['points'] or metrics['sparse_points'])} points")
     if metrics["gaussians"] and "splats.ply" in metrics["files"]:
         parts.append(f"{metrics['files']['splats.ply'] / 1e6:.1f} MB")
+    if small := metrics.get("small"):
+        parts.append(f"{small['bytes'] / 1e6:.2f} MB as {small['file']} (asked for: {small['target_mb']:g})")
     held_out = metrics.get("held_out")
     if held_out and held_out["measured"]:
         count = held_out["measured"]

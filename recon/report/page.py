@@ -48,6 +48,7 @@ def build_report(report: Report, config: ReportConfig) -> str:
         _pairs(report, config),
         _costs(report),
         _training(report),
+        _prior(report),
         _files(report),
         _settings(report),
     ]
@@ -293,6 +294,33 @@ def _training(report: Report) -> str:
         f"<text x='4' y='154'>{low:.1f}</text>"
         f"<text x='600' y='170'>{int(steps[-1])} steps</text><text x='46' y='16'>dB on the photos trained on, at the "
         "resolution of the step</text></svg></div></section>"
+    )
+
+
+def _prior(report: Report) -> str:
+    """What a prior for pictures gained on left-out photos, and how far it was so believed."""
+    prior = report.metrics.get("prior")
+    if not prior:
+        return ""
+    photos = prior.get("photos", [])
+    rows = (
+        (
+            _text(p["name"]),
+            f"{p['before_db']:.2f}",
+            f"{p['after_db']:.2f}",
+            f"{p['gain_db']:+.2f}",
+            f"{p['counts']:.2f}",
+        )
+        for p in photos
+    )
+    head = ("left out", "rendering, dB", "repaired, dB", "gain, dB", "counts")
+    table = _table(head, rows, numeric=(1, 2, 3, 4)) if photos else ""
+    took = prior.get("gate_seconds", 0.0) + prior["repair_seconds"]
+    late = " Its time ran out." if prior["out_of_time"] else ""
+    spent = f"{prior['repaired_views']} views repaired in {prior['rounds']} rounds, {took:.1f} s in all.{late}"
+    return (
+        f"<section><h2>Prior for pictures: {_text(prior['name'])}</h2><p>{_text(prior['reason'])}</p>{table}"
+        f"<p class='soft'>{_text(spent)}</p></section>"
     )
 
 

@@ -8,12 +8,13 @@ import torch
 
 from recon.benchmark import BENCHES, BenchOptions, compress
 from recon.compress import PRESETS, SPLAT_SUFFIXES, write_splats
-from recon.compress.refit import RefitConfig
 from recon.errors import InputError
+from recon.optimize.budget.config import BudgetConfig
 from recon.pipeline.evaluate import Scored
 from recon.pipeline.pictures import render_view
 from recon.pipeline.stages import Trained
 from recon.render import select_rasterizer
+from recon.render.refit import RefitConfig
 from recon.types import Cameras, Splats
 
 SIDE = 20
@@ -32,6 +33,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> compress.Scene:
         few = RefitConfig(steps=2)
         quick = replace(preset, rounds=1, views=2, max_side=SIDE, fit=few, settle=few)
         monkeypatch.setitem(PRESETS, name, quick)
+    monkeypatch.setattr(compress, "HALF", BudgetConfig(views=2, recovery=3))
     poses = torch.eye(4).repeat(3, 1, 1)
     poses[:, 0, 3] = torch.tensor([-0.1, 0.0, 0.1])
     K = torch.tensor([[24.0, 0, SIDE / 2], [0, 24.0, SIDE / 2], [0, 0, 1]]).repeat(3, 1, 1)
@@ -45,10 +47,11 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> compress.Scene:
 def test_every_format_and_preset_has_its_row(scene: compress.Scene) -> None:
     table = compress.measure(scene)
     rows = {row["format"]: row for row in table.records()}
-    assert list(rows) == ["PLY, gzip", *SPLAT_SUFFIXES, *(f"{preset} (.sog)" for preset in PRESETS)]
+    assert list(rows) == ["PLY, gzip", *SPLAT_SUFFIXES, "half, .ply", *(f"{preset} (.sog)" for preset in PRESETS)]
     assert rows[".ply"]["dB lost"] == 0
     assert rows[".ply"]["smaller"] == pytest.approx(1, abs=0.1)  # less its header
     assert 1 < rows["PLY, gzip"]["smaller"] < rows["tiny (.sog)"]["smaller"]
+    assert rows["half, .ply"]["Gaussians"] == 75
     assert rows["tiny (.sog)"]["Gaussians"] == round(PRESETS["tiny"].keep * 150)
     assert rows["lossless (.sog)"]["dB lost"] < rows["tiny (.sog)"]["dB lost"]
     assert abs(rows[".spz"]["dB lost"]) < 1

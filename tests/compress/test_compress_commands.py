@@ -11,11 +11,11 @@ import torch
 from recon import cli
 from recon.cli import compress_command
 from recon.compress import PRESETS, read_splats, write_splats
-from recon.compress.refit import RefitConfig
 from recon.errors import InputError
 from recon.pipeline import compress
 from recon.pipeline.stages import Trained
 from recon.render import Rasterizer, select_rasterizer
+from recon.render.refit import RefitConfig
 from recon.runfolder import RunFolder
 from recon.types import Cameras, Splats
 

@@ -180,3 +180,15 @@ def test_matches_of_photos_of_different_sizes_are_drawn() -> None:
     assert any((picture == np.array(color)).all(-1).any() for color in pictures.ACCENTS)
     plain = pictures.match_picture(photo(0), photo(1), replace(pair, points_i=None, points_j=None), 100)
     assert not any((plain == np.array(color)).all(-1).sum() > 5 for color in pictures.ACCENTS)
+
+
+def test_what_a_prior_gained_is_told(report: Report) -> None:
+    assert "Prior for pictures" not in build_report(report, ReportConfig())
+    photo = {"name": "a<b>.jpg", "before_db": 20.0, "after_db": 20.5, "gain_db": 0.5, "counts": 1.0}
+    prior = {
+        "name": "blend", "reason": "It gained.", "photos": [photo], "gate_seconds": 4.0, "repair_seconds": 2.5,
+        "repaired_views": 12, "rounds": 1, "out_of_time": True,
+    }  # fmt: skip
+    page = build_report(replace(report, metrics=make_metrics(prior=prior)), ReportConfig())
+    for said in ("Prior for pictures: blend", "It gained.", "a&lt;b&gt;.jpg", "+0.50", "6.5 s in all", "ran out"):
+        assert said in page

@@ -152,6 +152,16 @@ class Tab:
         name = self.page.locator(f"xpath=//label[normalize-space()='{label}']").locator("visible=true").first
         return name.locator("xpath=ancestor::div[.//input or .//button][1]")
 
+    def trace(self, corners: list[tuple[float, float]], seen: Callable[[], None] = lambda: None) -> None:
+        """Draw a line through pixels of the 3D picture with the button held down; `seen()` before it is let go."""
+        x, y, _, _ = self.canvas_box()
+        self.page.mouse.move(x + corners[0][0], y + corners[0][1])
+        self.page.mouse.down()
+        for u, v in corners[1:]:
+            self.page.mouse.move(x + u, y + v, steps=8)
+        seen()
+        self.page.mouse.up()
+
     def sweep(self, low: tuple[float, float], high: tuple[float, float]) -> None:
         """Drag from one pixel of the 3D picture to another, slowly enough to be seen as a drag."""
         x, y, _, _ = self.canvas_box()

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from blob_scene import BLUE, CENTERS, GREEN, RED, SCALE, blob_cameras, blob_splats
@@ -23,6 +24,7 @@ from viewer.edit import (
     combine,
     floaters,
     in_box,
+    in_outline,
     in_sphere,
     in_window,
     object_share,
@@ -30,6 +32,7 @@ from viewer.edit import (
     similar,
     transform_splats,
 )
+from viewer.lasso import parse_outline
 
 PER_BALL = 80  # of `blob_splats`, in the order of CENTERS
 
@@ -77,6 +80,43 @@ def test_a_rectangle_of_the_window_selects_what_is_drawn_there() -> None:
     assert torch.equal(in_window(means, camera, Window(*low.tolist(), *high.tolist())), ball_mask(GREEN))
     behind = camera.centers - camera.cam_from_world[:, 2, :3] * SCALE
     assert not in_window(behind, camera, Window(0, 0, 1, 1)).any()
+
+
+def test_an_outline_selects_what_lies_inside_by_parity() -> None:
+    """Against the textbook count of crossings, for a line that crosses itself and leaves the picture."""
+    camera = blob_cameras()[1]
+    means = (torch.rand(2000, 3, generator=torch.Generator().manual_seed(3)) - 0.5) * 6.0 * SCALE
+    outline = np.array([[0.1, 0.2], [0.9, 0.8], [0.9, 0.1], [0.15, 0.9], [0.5, 0.0], [1.0, 1.0]])
+    found = in_outline(means, camera, outline)
+    size = np.array([320.0, 240.0])
+    uv = project(means, camera.cam_from_world[0], camera.Ks[0])[0].double().numpy()
+    edges = list(zip(outline * size, np.roll(outline * size, -1, axis=0)))
+    near = 0
+    for (u, v), inside in zip(uv, found.tolist()):
+        crossings = sum(
+            (a[1] > v) != (b[1] > v) and u < a[0] + (v - a[1]) / (b[1] - a[1]) * (b[0] - a[0]) for a, b in edges
+        )
+        if inside != (crossings % 2 == 1):  # only on the line itself: an outline is a matter of pixels
+            near += 1
+            assert min(distance_to(a, b, np.array([u, v])) for a, b in edges) < 1.5
+    assert near < 60
+    assert 300 < int(found.sum()) < 1700
+    behind = camera.centers - camera.cam_from_world[:, 2, :3] * SCALE
+    assert not in_outline(behind, camera, np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])).any()
+
+
+def distance_to(a: np.ndarray, b: np.ndarray, p: np.ndarray) -> float:
+    """From a point to a segment."""
+    along = np.clip((p - a) @ (b - a) / ((b - a) @ (b - a)), 0.0, 1.0)
+    return float(np.linalg.norm(p - a - along * (b - a)))
+
+
+def test_an_outline_from_the_page_is_points_or_nothing() -> None:
+    outline = parse_outline("0.1,0.2 0.3,0.4 1.7,-2")
+    assert outline is not None
+    assert outline.tolist() == [[0.1, 0.2], [0.3, 0.4], [1.0, 0.0]]
+    for text in ("", "0.1,0.2 0.3,0.4", "x", "0.1,0.2,0.3 0,0 1,1", "nan,0 0,0 1,1", "0,0 " * 9000):
+        assert parse_outline(text) is None
 
 
 def test_likeness_is_of_colour_and_of_place() -> None:

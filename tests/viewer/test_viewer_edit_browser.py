@@ -18,6 +18,8 @@ pytestmark = pytest.mark.browser
 
 TINTED = (255, 160, 60)
 """Near what anything selected looks like."""
+LINE = (255, 240, 200)
+"""The dashes of a lasso."""
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,35 @@ def test_box_and_sphere_crop_the_scene(editing: Viewer, tab: Tab) -> None:
     tab.press("None")
     tab.choose("By", "Rectangle")
     tab.until(all_there, "green back, the box put away")
+
+
+def test_a_lasso_selects_what_it_goes_around_and_the_camera_stays(editing: Viewer, tab: Tab) -> None:
+    """A U around the red and the green ball: the blue one lies in its bounding box, but outside of the line."""
+    seen = tab.until(all_there, "before the lasso")
+    (left, _), (red_right, bottom) = around(seen, RED)
+    (green_left, _), (right, _) = around(seen, GREEN)
+    top = around(seen, BLUE)[0][1]
+    blue_bottom = around(seen, BLUE, 3)[1][1]
+    line = [(left, top), (left, bottom), (right, bottom), (right, top), (green_left, top), (green_left, blue_bottom)]
+    line += [(red_right, blue_bottom), (red_right, top)]
+    tab.choose("By", "Lasso")
+    tab.press("Draw around it")
+    tab.page.locator("#recon-lasso").wait_for()
+    assert editing.editor is not None
+    drawn: list[np.ndarray] = []
+    tab.trace(line, lambda: drawn.append(tab.picture()))
+    assert share_of(drawn[0], LINE, 30) > share_of(seen, LINE, 30) + 5e-4  # the line is seen while it is drawn
+    after = tab.until(lambda now: gone(now, RED) and gone(now, GREEN) and there(now, BLUE), "two balls in the lasso")
+    assert abs(share_of(after, BLUE) / share_of(seen, BLUE) - 1) < 0.02  # the camera did not move
+    assert tab.page.locator("#recon-lasso").count() == 0
+    tab.page.get_by_text("160 of 240 Gaussians selected").wait_for()
+    assert torch.equal(editing.editor.selected, torch.arange(240) < 160)
+    tab.press("Draw around it")
+    tab.page.locator("#recon-lasso").wait_for()
+    tab.page.keyboard.press("Escape")
+    assert tab.page.locator("#recon-lasso").count() == 0
+    tab.press("None")
+    tab.until(all_there, "nothing selected")
 
 
 def test_a_click_selects_what_is_alike(editing: Viewer, tab: Tab) -> None:

@@ -110,6 +110,24 @@ def test_two_runs_share_one_picture_and_the_wipe_moves_between_them(page: Viewer
     assert right_ball[1] == pytest.approx(green[1], abs=40)
 
 
+def test_what_is_selected_is_tinted_on_its_side_of_the_wipe(page: Viewer, tab: Tab) -> None:
+    tab.choose("Runs", "Wipe")
+    tab.type_into("Wipe", 0.7)
+    seen = tab.until(lambda now: there(now, RED) and there(now, YELLOW), "a wipe with nothing selected")
+    cut = round(0.7 * seen.shape[1])
+    tab.section("Edit")
+    tab.press("All")
+    tinted = tab.until(lambda now: share_of(now[:, : cut - 3], RED) < 1e-4, "the left run tinted")
+    assert share_of(tinted[:, : cut - 3], (255, 160, 60), 70) > 0.01
+    right = slice(cut + 3, None)
+    assert share_of(tinted[:, right], YELLOW) == pytest.approx(share_of(seen[:, right], YELLOW), rel=0.05)
+    tab.press("None")
+    tab.section("Look")
+    tab.until(lambda now: there(now, RED), "nothing selected")
+    tab.choose("Runs", "Off")
+    tab.until(all_there, "one run again")
+
+
 def test_exact_splats_are_those_of_our_renderer_also_after_moving(page: Viewer, tab: Tab) -> None:
     tab.choose("Draw", "Splats, exact")
     before = tab.until(all_there, "exact splats")
@@ -207,6 +225,8 @@ def test_views_are_kept_and_a_film_goes_through_them(page: Viewer, tab: Tab) -> 
     tab.type_into("Timeline", 0.0)
     tab.page.wait_for_timeout(800)
     assert np.linalg.norm(only_client(page).camera.position - start) < 0.2
+    first = tab.until(all_there, "the first view, by the timeline")
+    play_and_pause(page, tab, first)
     tab.choose("Size", "640 × 360")
     tab.choose("Frames/s", "12")
     tab.type_into("Seconds", 1.0)
@@ -219,6 +239,31 @@ def test_views_are_kept_and_a_film_goes_through_them(page: Viewer, tab: Tab) -> 
     assert pictures[0].shape == (360, 640, 3)
     assert all(there(pictures[0], rgb) for rgb in (RED, GREEN, BLUE))
     assert share_of(pictures[1], RED) < 0.9 * share_of(pictures[0], RED)  # the second view is from farther away
+
+
+def play_and_pause(page: Viewer, tab: Tab, first: np.ndarray) -> None:
+    """Along the path from `first` to a view from farther away: stopped on the way, moved by the slider, to the end."""
+    size = share_of(first, RED)
+    tab.type_into("Seconds", 10.0)
+    tab.press("Play")
+    deadline = time.monotonic() + 60.0
+    while share_of(tab.picture(), RED) > 0.95 * size:
+        assert time.monotonic() < deadline, "nothing moves after Play"
+    tab.press("Pause")
+    tab.page.get_by_role("button", name="Play", exact=True).wait_for()
+    paused = tab.until(lambda now: share_of(now, RED) < 0.96 * size, "paused on the way")
+    position = only_client(page).camera.position.copy()
+    tab.page.wait_for_timeout(700)
+    np.testing.assert_array_equal(only_client(page).camera.position, position)
+    np.testing.assert_allclose(small(tab.picture()), small(paused), atol=2.0)
+    tab.type_into("Timeline", 1.0)
+    last = tab.until(lambda now: share_of(now, RED) < 0.9 * size, "the end of the path, by the slider")
+    tab.type_into("Timeline", 0.0)
+    tab.until(lambda now: np.abs(small(now) - small(first)).mean() < 1.0, "the start of the path, by the slider")
+    tab.type_into("Seconds", 1.0)
+    tab.press("Play")
+    tab.until(lambda now: np.abs(small(now) - small(last)).mean() < 1.0, "played to the end")
+    wait_for(lambda: page.panels.film._time.value == 1.0 and page.panels.film._playing is None, "the ride to be over")
 
 
 @pytest.mark.skipif(ffmpeg_path() is None, reason="no ffmpeg")

@@ -26,6 +26,7 @@ from websockets.typing import Subprotocol
 from recon.types import Splats
 from viewer import Viewer
 from viewer.contents import Contents
+from viewer.link import draws_in_software
 from viewer.looks import Look
 
 TABS = 20
@@ -207,4 +208,21 @@ def test_a_frame_at_rest_has_the_size_of_the_window(large: Viewer) -> None:
     wait_for(lambda: ((640, 480), False) in sizes, "a frame at rest")
     wait_for(lambda: Image.open(io.BytesIO(tab.received[-1])).size == (640, 480), "it to arrive")
     assert sizes[-1] == ((640, 480), False)
+    tab.close()
+
+
+def test_a_tab_is_sent_frames_until_it_has_a_graphics_card(viewer: Viewer) -> None:
+    viewer.show(Contents("room", splats=room(5000)))
+    tab = StandIn.open(viewer)
+    wait_for(lambda: bool(tab.received), "a frame without having asked for one")
+    (tab_id,) = viewer._pilots
+    assert tab_id not in viewer.stage._splats
+    viewer.sharing._learn(tab_id, draws_in_software("ANGLE (NVIDIA, GeForce RTX 4070, OpenGL 4.5)"))
+    assert not viewer.sharing.by_server(tab_id)
+    assert tab_id in viewer.stage._splats
+    viewer.sharing._learn(tab_id, draws_in_software("ANGLE (Google, Vulkan (SwiftShader Device (Subzero)))"))
+    assert viewer.sharing.by_server(tab_id)
+    assert tab_id not in viewer.stage._splats
+    viewer.show(Contents("few", splats=room(100)))
+    assert not viewer.sharing.by_server(tab_id)  # so few are no burden
     tab.close()

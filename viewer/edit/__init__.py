@@ -2,7 +2,7 @@
 
 from viewer.edit.filters import FloaterFilter, camera_count, floaters
 from viewer.edit.history import Delete, Duplicate, Hide, History, Move, Operation, Show
-from viewer.edit.selection import Box, Window, combine, in_box, in_sphere, in_window, similar
+from viewer.edit.selection import Box, Window, combine, in_box, in_outline, in_sphere, in_window, similar
 from viewer.edit.transform import transform_splats
 from viewer.edit.visibility import object_share, seen_fraction
 
@@ -21,6 +21,7 @@ __all__ = [
     "combine",
     "floaters",
     "in_box",
+    "in_outline",
     "in_sphere",
     "in_window",
     "object_share",

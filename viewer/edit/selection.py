@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -18,6 +17,8 @@ Mode = Literal["New", "Add", "Remove"]
 NEIGHBOURS = 8
 LINK = 3.0
 """Two like Gaussians touch when they are nearer than so many times the median distance to the nearest like one."""
+_SHIFT = 4
+"""Bits of a pixel to which an outline is kept."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,24 @@ def in_window(means: Float[Tensor, "N 3"], camera: Cameras, window: Window) -> B
     return (z > 0) & ((share >= low) & (share <= high)).all(dim=1)
 
 
+def in_outline(means: Float[Tensor, "N 3"], camera: Cameras, outline: Float[np.ndarray, "P 2"]) -> Bool[Tensor, " N"]:
+    """Centres that one camera sees inside a closed line, however deep; where it crosses itself, parity decides.
+
+    Args:
+        outline: in shares of the picture's width and height from the upper left corner.
+    """
+    size = np.array([int(camera.width[0]), int(camera.height[0])])
+    area = np.zeros(size[::-1], dtype=np.uint8)
+    # OpenCV counts pixel centres from 0 and takes fractions as whole numbers of 1 / 2^SHIFT.
+    corners = np.rint((outline * size - 0.5) * 2**_SHIFT).astype(np.int32)
+    cv2.fillPoly(area, [corners], 1, shift=_SHIFT)
+    uv, z = project(means, camera.cam_from_world[0], camera.Ks[0])
+    u, v = uv.unbind(dim=1)
+    found = (z > 0) & (u >= 0) & (u < float(size[0])) & (v >= 0) & (v < float(size[1]))
+    found[found.clone()] = torch.from_numpy(area).bool().to(found.device)[v[found].long(), u[found].long()]
+    return found
+
+
 @torch.no_grad()
 def similar(splats: Splats, point: Float[Tensor, "3"], color_distance: float, reach: float) -> Bool[Tensor, " N"]:
     """Gaussians of the colour at `point` that hang together with it.
@@ -90,6 +109,9 @@ def similar(splats: Splats, point: Float[Tensor, "3"], color_distance: float, re
 
 def _piece(xyz: Float[np.ndarray, "P 3"], seed: int) -> Bool[np.ndarray, " P"]:
     """The points that are linked to point `seed` through near neighbours."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     if len(xyz) < 3:
         return np.ones(len(xyz), dtype=bool)
     distance, neighbour = cKDTree(xyz).query(xyz, k=min(NEIGHBOURS + 1, len(xyz)))

@@ -12,6 +12,7 @@ from viewer.panels.measure import MeasurePanel
 from viewer.panels.navigate import NavigatePanel
 from viewer.panels.progress import ProgressPanel
 from viewer.panels.summary import SummaryPanel
+from viewer.panels.watch import WatchPanel
 
 if TYPE_CHECKING:
     from viewer.app import Viewer
@@ -34,6 +35,7 @@ class Panels:
         gui.add_html(STYLE)
         self.summary = SummaryPanel(viewer)
         self.progress = ProgressPanel(viewer)
+        self.watch = WatchPanel(viewer)
         tabs = gui.add_tab_group()
         with tabs.add_tab("Look"):
             self.navigate = NavigatePanel(viewer)

@@ -11,7 +11,6 @@ import torch
 import viser
 from jaxtyping import Float
 
-from recon import paths
 from recon.errors import ReconError
 from recon.video import even_size, ffmpeg_path
 from viewer.contents import Contents
@@ -32,6 +31,9 @@ _OF_PHOTOS = {"Photos": "interpolate", "Orbit": "orbit", "Spiral": "spiral"}
 _SIZES = {"640 × 360": (640, 360), "1280 × 720": (1280, 720), "1920 × 1080": (1920, 1080)}
 _ADD, _GO, _DROP = "Save", "Go", "Remove"
 _NO_VIEW = "none yet"
+_PLAY, _PAUSE = "Play", "Pause"
+_PREVIEW_FPS = 30
+_NO_PATH = "No path yet", "Save a view or two, or choose a path along the photos."
 _PATH_KEYS = 120
 """Views of a path along the photos; a film with more frames goes smoothly through them."""
 
@@ -43,6 +45,8 @@ class FilmPanel:
         self._viewer = viewer
         self._job: threading.Thread | None = None
         self._cancelled = threading.Event()
+        self._playing: viser.ClientHandle | None = None
+        """The tab that goes along the path."""
         gui = viewer.server.gui
         self._views = gui.add_dropdown("View", (_NO_VIEW,))
         self._keep = gui.add_button_group(
@@ -51,6 +55,7 @@ class FilmPanel:
         self._path = gui.add_dropdown("Path", (_SAVED, _ROUND))
         self._seconds = gui.add_slider("Seconds", 1.0, 60.0, 0.5, 6.0)
         self._time = gui.add_slider("Timeline", 0.0, 1.0, 0.005, 0.0, hint="Move along the path")
+        self._play = gui.add_button(_PLAY, icon=viser.Icon.PLAYER_PLAY, hint="Go along the path at its own pace")
         self._size = gui.add_dropdown("Size", tuple(_SIZES), initial_value="1280 × 720")
         self._fps = gui.add_dropdown("Frames/s", ("12", "24", "30", "60"), initial_value="24")
         self._kind = gui.add_dropdown("Format", KINDS if ffmpeg_path() else KINDS[1:])
@@ -59,6 +64,7 @@ class FilmPanel:
         self._bar = gui.add_progress_bar(0.0, visible=False)
         self._cancel = gui.add_button("Cancel", visible=False, color="red")
         on_press(self._keep, self._keep_or_go)
+        on_press(self._play, self._play_or_pause)
         on_press(self._render, self._start)
         on_press(self._cancel, lambda tab: self._cancelled.set())
 
@@ -105,6 +111,8 @@ class FilmPanel:
         return path_through(views, frames, closed=self._path.value == _ROUND) if views else []
 
     def _photo_path(self, kind: str, frames: int) -> list[View]:
+        from recon import paths  # SciPy's signal processing takes a while to load
+
         contents, frame = self._viewer.contents, self._viewer.frame
         if contents.cameras is None or frame is None:
             return []
@@ -122,12 +130,37 @@ class FilmPanel:
         if views:
             self._viewer.fly_to(tab, views[round(200 * self._time.value)], seconds=0.0)
 
+    def _play_or_pause(self, tab: viser.ClientHandle) -> None:
+        if self._playing is not None:
+            self._viewer.halt(self._playing)
+            self._played(self._playing, 0.0, True)
+            return
+        seconds = float(self._seconds.value)
+        views = self.path(round(seconds * _PREVIEW_FPS) + 1)
+        if not views:
+            tell(tab, *_NO_PATH)
+            return
+        self._playing = tab
+        self._play.label, self._play.icon = _PAUSE, viser.Icon.PLAYER_PAUSE
+        start = 0.0 if self._time.value >= 1.0 else float(self._time.value)
+        self._viewer.ride(tab, views, seconds, start, lambda share, over: self._played(tab, share, over))
+
+    def _played(self, tab: viser.ClientHandle, share: float, over: bool) -> None:
+        """Show how far the ride of `tab` is."""
+        if self._playing is not tab:
+            return
+        if not over or share >= 1.0:
+            self._time.value = share  # type: ignore[misc]  # viser's setter is untyped
+        if over:
+            self._playing = None
+            self._play.label, self._play.icon = _PLAY, viser.Icon.PLAYER_PLAY
+
     # Rendering
 
     def _start(self, tab: viser.ClientHandle) -> None:
         views, model = self.path(self._frames()), self._viewer.painter.model
         if not views or model is None:
-            tell(tab, "No path yet", "Save a view or two, or choose a path along the photos.")
+            tell(tab, *_NO_PATH)
             return
         if self._job is not None and self._job.is_alive():
             tell(tab, "Busy", "A film is being rendered already.")
@@ -181,7 +214,7 @@ class FilmPanel:
     def refresh(self, contents: Contents) -> None:
         on = self._viewer.editor is not None
         for handle in (
-            *(self._views, self._keep, self._path, self._seconds, self._time),
+            *(self._views, self._keep, self._path, self._seconds, self._time, self._play),
             *(self._size, self._fps, self._kind, self._render),
         ):
             handle.visible = on

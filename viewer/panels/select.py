@@ -1,5 +1,6 @@
 """Ways to say which Gaussians are meant; each shows only its own controls."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -7,18 +8,21 @@ import torch
 import viser
 
 from recon.render import select_rasterizer
+from recon.types import Cameras
 from viewer.contents import Contents
 from viewer.display import FOCUS_DEPTH
-from viewer.edit import FloaterFilter, Window, in_box, in_sphere, in_window, seen_fraction, similar
+from viewer.edit import FloaterFilter, Window, in_box, in_outline, in_sphere, in_window, seen_fraction, similar
 from viewer.edit.selection import Mode
 from viewer.gizmo import Volume
+from viewer.lasso import Outline
 from viewer.masks import object_masks
 from viewer.panels.parts import on_change, on_press, tell
 
 if TYPE_CHECKING:
     from viewer.app import Viewer
 
-_AREA, _BOX, _SPHERE, _ALIKE, _FLOATERS, _OBJECT = "Rectangle", "Box", "Sphere", "Alike", "Floaters", "Object"
+_LASSO, _AREA, _BOX, _SPHERE = "Lasso", "Rectangle", "Box", "Sphere"
+_ALIKE, _FLOATERS, _OBJECT = "Alike", "Floaters", "Object"
 _ALL, _NONE, _INVERT = "All", "None", "Invert"
 _VISIBLE = 0.1
 """Share of a Gaussian that must be seen for it to count as visible."""
@@ -33,7 +37,7 @@ class SelectSection:
         self._volume = Volume(viewer.server)
         gui = viewer.server.gui
         self._quick = gui.add_button_group("Select", (_ALL, _NONE, _INVERT))
-        self.way = gui.add_dropdown("By", (_AREA, _BOX, _SPHERE, _ALIKE, _FLOATERS, _OBJECT))
+        self.way = gui.add_dropdown("By", (_AREA, _LASSO, _BOX, _SPHERE, _ALIKE, _FLOATERS, _OBJECT))
         self.mode = gui.add_dropdown("Mode", ("New", "Add", "Remove"), hint="What becomes of the selection so far")
         self._shown: dict[str, list[Any]] = {}
         self._add_pointer_ways(gui)
@@ -50,11 +54,14 @@ class SelectSection:
     def _add_pointer_ways(self, gui: viser.GuiApi) -> None:
         self._front = gui.add_checkbox("Only visible", False, hint="Not what lies behind")
         self._draw = gui.add_button("Draw a rectangle", hint="Then drag in the picture")
+        self._draw_around = gui.add_button("Draw around it", hint="Then draw in the picture with the button held down")
         self._color = gui.add_slider("Colour", 0.02, 0.5, 0.01, 0.15, hint="How much colours may differ")
         self._reach = gui.add_slider("Reach", 1, 100, 1, 25, hint="How far from the click, in % of the scene's depth")
         self._point = gui.add_button("Click on it", hint="Then click in the picture")
-        self._shown[_AREA], self._shown[_ALIKE] = [self._front, self._draw], [self._color, self._reach, self._point]
+        self._shown[_AREA], self._shown[_LASSO] = [self._front, self._draw], [self._front, self._draw_around]
+        self._shown[_ALIKE] = [self._color, self._reach, self._point]
         on_press(self._draw, self._await_area)
+        on_press(self._draw_around, self._await_outline)
         on_press(self._point, self._await_click)
 
     def _add_volumes(self, gui: viser.GuiApi) -> None:
@@ -68,7 +75,7 @@ class SelectSection:
         on_press(self._inside, lambda tab: self._in_volume())
 
     def _add_floaters(self, gui: viser.GuiApi) -> None:
-        self._opacity = gui.add_slider("Opacity <", 0.0, 0.5, 0.01, 0.0)
+        self._opacity = gui.add_slider("Opacity <", 0.0, 0.5, 0.01, 0.0, hint="Fainter than this")
         self._size = gui.add_slider(
             "Size >", 1.0, _OFF_SIZE, 1.0, _OFF_SIZE, hint="Longest axis, % of the scene's depth"
         )
@@ -107,17 +114,28 @@ class SelectSection:
         self._viewer.tool.areas(self._in_area)
         tell(tab, "Rectangle", "Drag over what you mean.")
 
+    def _await_outline(self, tab: viser.ClientHandle) -> None:
+        self._viewer.tool.outline(tab, self._in_outline)
+        tell(tab, "Lasso", "Draw around what you mean. Esc ends it.")
+
     def _await_click(self, tab: viser.ClientHandle) -> None:
         self._viewer.tool.clicks(self._like_this)
         tell(tab, "Alike", "Click what you mean.")
 
     def _in_area(self, tab: viser.ClientHandle, low: tuple[float, float], high: tuple[float, float]) -> None:
-        editor = self._viewer.editor
         self._viewer.tool.stop()
+        self._seen(tab, lambda means, camera: in_window(means, camera, Window(*low, *high)))
+
+    def _in_outline(self, tab: viser.ClientHandle, outline: Outline) -> None:
+        self._seen(tab, lambda means, camera: in_outline(means, camera, outline))
+
+    def _seen(self, tab: viser.ClientHandle, inside: Callable[[torch.Tensor, Cameras], torch.Tensor]) -> None:
+        """Select by what one tab sees."""
+        editor = self._viewer.editor
         if editor is None:
             return
         splats, camera = editor.splats, self._viewer.camera_of(tab)
-        found = in_window(splats.means, camera, Window(*low, *high))
+        found = inside(splats.means, camera)
         if self._front.value:
             found &= seen_fraction(splats, camera, select_rasterizer("auto"))[0] > _VISIBLE
         editor.select(found, self._mode)
@@ -184,7 +202,7 @@ class SelectSection:
     def refresh(self, contents: Contents, on: bool) -> None:
         self._quick.visible = self.way.visible = on
         with_photos = contents.n_placed > 0 and any(file is not None for file in contents.photo_files)
-        ways = (_AREA, _BOX, _SPHERE, _ALIKE, _FLOATERS, *((_OBJECT,) if with_photos else ()))
+        ways = (_AREA, _LASSO, _BOX, _SPHERE, _ALIKE, _FLOATERS, *((_OBJECT,) if with_photos else ()))
         self.way.options = ways
         self._volume.hide()
         self._way_changed()

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
-from recon.compress.views import Looks
 from recon.events import EventSink, Progress, ignore
-from recon.render import Rasterizer, render
+from recon.render.base import Rasterizer, render
+from recon.render.looks import Looks
 from recon.types import Cameras, Splats
 
 Rounding = Callable[[Splats], Splats]

@@ -1,6 +1,5 @@
-"""Where splats are looked at while they are compressed: from the photos' places and from between and beside them.
-
-Nothing but the splats themselves is compared with, so a view needs no photo.
+"""What splats show from the photos' places and from between and beside them: what they are to show after a change, or
+others in their place. Nothing but the splats themselves is compared with, so a view needs no photo.
 """
 
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recon.geometry.se3 import interpolate_poses
-from recon.render import Rasterizer, render
+from recon.render.base import Rasterizer, render
 from recon.types import Cameras, Splats
 
 FRAME = 0.1

@@ -1,0 +1,255 @@
+"""Whether a prior helps this scene: it repairs views of left-out photos, whose truth is known.
+
+Some photos are left out in turn and the others fitted at a small size, from their own depth only. The prior repairs the
+view of the left-out photo as it would a pseudo-view. What that gains is measured where the prior says to be sure,
+since that is where it counts, and its weight in the optimisation follows the gain. With few photos a left-out end is an
+extrapolation, which pseudo-views are not: photos between others count more.
+
+What is left of the left-out photo: stereo found the others' depth with its help.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from recon.metrics import psnr
+from recon.optimize.budget.config import BudgetConfig
+from recon.optimize.cameras import CameraParameters
+from recon.optimize.config import TrainConfig
+from recon.optimize.pseudo.config import PseudoConfig
+from recon.optimize.pseudo.views import Scenery
+from recon.optimize.targets import resample
+from recon.priors.diffusion import Prior, Views
+from recon.render import Rasterizer, render
+from recon.stereo import StereoConfig
+from recon.stereo.fuse import fuse
+from recon.types import Cameras, DepthMaps, PosedScene, Splats
+
+logger = logging.getLogger(__name__)
+
+Fit = Callable[[PosedScene, DepthMaps | None], Splats]
+BUDGET_SHARE = 0.5
+"""Of the seconds for a prior, what the gate may use up before it leaves no further photo out."""
+SURE_SHARE = 0.01
+"""Mean confidence under which a repaired view says nothing about the prior."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a prior did to the view of one left-out photo."""
+
+    name: str
+    before_db: float
+    """PSNR of the rendering, where the prior is confident."""
+    after_db: float
+    counts: float
+    """In (0, 1]: how far the photo lies between others."""
+
+    @property
+    def gain_db(self) -> float:
+        return self.after_db - self.before_db
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the gate found."""
+
+    weight: float
+    """In [0, 1], on everything that the prior says."""
+    gain_db: float | None
+    photos: tuple[LeftOut, ...]
+    seconds: float
+    reason: str
+    """A sentence."""
+
+    def details(self) -> dict[str, Any]:
+        """As plain JSON values, for `metrics.json`."""
+        rows = [
+            {key: value if isinstance(value, str) else round(value, 3) for key, value in asdict(photo).items()}
+            | {"gain_db": round(photo.gain_db, 3)}
+            for photo in self.photos
+        ]
+        gain = None if self.gain_db is None else round(self.gain_db, 3)
+        shown = {"weight": round(self.weight, 3), "gain_db": gain, "reason": self.reason, "photos": rows}
+        return shown | {"gate_seconds": round(self.seconds, 2)}
+
+
+def judge(
+    prior: Prior,
+    scene: PosedScene,
+    depths: DepthMaps | None,
+    fit: Fit,
+    rasterizer: Rasterizer,
+    config: PseudoConfig,
+    tell: Callable[[str], None] = lambda message: None,
+) -> Judgement:
+    """The prior's weight for `scene`.
+
+    Args:
+        scene: photos in the colours of the splats (exposure removed), with the cameras as they are known.
+        depths: of the photos; without them a fit starts from all points, the left-out photo's too.
+        fit: makes splats of some of the photos, without exposures.
+        tell: hears which photo is being left out.
+    """
+    started = perf_counter()
+    if len(scene) < 3:
+        return Judgement(
+            0.0, None, (), 0.0, "With two photos none can be left out to test the prior, so it is not used."
+        )
+    small, small_depths = shrunk(scene, depths, config)
+    chosen = sorted(range(len(scene)), key=lambda index: -between_others(scene.cameras, index))[: config.gate.photos]
+    tested: list[LeftOut | None] = []
+    for index in chosen:
+        if perf_counter() - started >= BUDGET_SHARE * config.seconds:
+            break
+        tell(f"testing {prior.name} on {scene.names[index]}")
+        tested.append(_leave_out(index, prior, small, small_depths, fit, rasterizer, config))
+    late = "" if len(tested) == len(chosen) else f" The time ran out after {len(tested)} of {len(chosen)} photos."
+    return _verdict([one for one in tested if one is not None], config, perf_counter() - started, late)
+
+
+def short(config: TrainConfig) -> TrainConfig:
+    """How the gate's fits are made: as the whole, in a few steps, cameras and colours as given, and without a prior."""
+    return replace(
+        config,
+        steps=config.pseudo.gate.steps,
+        coarse_scale=1.0,
+        refine_poses=False,
+        refine_exposure=False,
+        pseudo=PseudoConfig(),
+        budget=BudgetConfig(),
+    )
+
+
+def without_exposures(scene: PosedScene, cameras: CameraParameters) -> PosedScene:
+    """Photos in the colours of the splats, with the cameras as they are now."""
+    device = cameras.log_gains.device
+    images = tuple(cameras.unexpose(image.to(device), i).clamp(0, 1).cpu() for i, image in enumerate(scene.images))
+    return replace(scene, images=images, cameras=cameras.cameras().to("cpu"))
+
+
+def _verdict(found: Sequence[LeftOut], config: PseudoConfig, seconds: float, late: str) -> Judgement:
+    if not found:
+        reason = "In no view of a left-out photo was the prior sure of anything, so it is not used."
+        return Judgement(0.0, None, (), seconds, reason + late)
+    total = sum(photo.counts for photo in found)
+    gain = sum(photo.counts * photo.gain_db for photo in found) / total
+    weight = min(1.0, max(0.0, gain / config.gate.full_gain_db))
+    what = "it is not used" if weight == 0 else f"it counts {weight:.0%}"
+    reason = f"On {len(found)} left-out photos it changed the PSNR by {gain:+.2f} dB where it is sure, so {what}."
+    return Judgement(weight, gain, tuple(found), seconds, reason + late)
+
+
+def _leave_out(
+    index: int,
+    prior: Prior,
+    scene: PosedScene,
+    depths: DepthMaps | None,
+    fit: Fit,
+    rasterizer: Rasterizer,
+    config: PseudoConfig,
+) -> LeftOut | None:
+    """None where the prior is sure of nothing."""
+    others = [other for other in range(len(scene)) if other != index]
+    rest, rest_depths = chosen_photos(scene, depths, others)
+    splats = fit(rest, rest_depths)
+    views = view_of(splats, scene.cameras[index], rest, rasterizer, config.references)
+    repaired = prior.repair(views)
+    sure = repaired.confidence[0].clamp(0, 1)
+    if float(sure.mean()) < SURE_SHARE:
+        return None
+    truth = in_front_of_black(scene, index).to(views.rgb)
+    before, after = (
+        min(99.0, float(psnr(image.clamp(0, 1), truth, sure))) for image in (views.rgb[0], repaired.images[0])
+    )
+    return LeftOut(scene.names[index], before, after, between_others(scene.cameras, index))
+
+
+@torch.no_grad()
+def view_of(splats: Splats, camera: Cameras, rest: PosedScene, rasterizer: Rasterizer, references: int) -> Views:
+    """What a prior is shown of one camera, by splats and photos of the rest."""
+    device = rasterizer.device
+    drawn = [
+        render(splats, one.to(device), rasterizer) for one in (camera, *(rest.cameras[i] for i in range(len(rest))))
+    ]
+    photos = tuple(in_front_of_black(rest, i).to(device) for i in range(len(rest)))
+    scenery = Scenery(photos, rest.cameras.to(device), tuple(drawn[1:]))
+    return scenery.views(drawn[0], camera.to(device), references, seed=0)
+
+
+def in_front_of_black(scene: PosedScene, index: int) -> Float[Tensor, "_ _ 3"]:
+    image = scene.images[index]
+    return image if scene.masks is None else image * scene.masks[index][..., None]
+
+
+def between_others(cameras: Cameras, index: int) -> float:
+    """In (0, 1]: 1 for a camera on the line between two others, about 1/9 for the end of an evenly spaced row.
+
+    The square of how much of the detour by this camera, between the two others that make it largest, is their distance.
+    """
+    apart = torch.cdist(cameras.centers, cameras.centers)
+    detour = (apart[index][:, None] + apart[index][None]).clamp_min(1e-12)
+    share = apart / detour
+    share[index], share[:, index] = 0, 0
+    return max(1e-3, float(share.max().clamp(max=1)) ** 2)
+
+
+def chosen_photos(
+    scene: PosedScene, depths: DepthMaps | None, indices: Sequence[int]
+) -> tuple[PosedScene, DepthMaps | None]:
+    """Some of the photos with their depth, and the points that their depth makes."""
+    masks = None if scene.masks is None else tuple(scene.masks[i] for i in indices)
+    part = PosedScene(
+        tuple(scene.names[i] for i in indices),
+        tuple(scene.images[i] for i in indices),
+        scene.cameras[indices],
+        scene.points,
+        masks,
+    )
+    if depths is None or depths.normals is None:
+        return part, depths if depths is None else _maps(depths, indices)
+    maps = _maps(depths, indices)
+    cloud = fuse(part, maps, StereoConfig())
+    return (replace(part, points=cloud) if len(cloud) else part), maps
+
+
+def _maps(depths: DepthMaps, indices: Sequence[int]) -> DepthMaps:
+    normals = None if depths.normals is None else tuple(depths.normals[i] for i in indices)
+    return DepthMaps(tuple(depths.depth[i] for i in indices), tuple(depths.confidence[i] for i in indices), normals)
+
+
+def shrunk(scene: PosedScene, depths: DepthMaps | None, config: PseudoConfig) -> tuple[PosedScene, DepthMaps | None]:
+    """The scene at the size of the gate's fits; colours averaged, depth sampled."""
+    sizes = [_small_size(tuple(image.shape[:2]), config) for image in scene.images]
+
+    def planes(maps: Sequence[Tensor], mode: str) -> tuple[Tensor, ...]:
+        return tuple(resample(one, size, mode).contiguous() for one, size in zip(maps, sizes, strict=True))
+
+    def pixels(maps: Sequence[Tensor], mode: str) -> tuple[Tensor, ...]:
+        moved = planes([one.permute(2, 0, 1) for one in maps], mode)
+        return tuple(one.permute(1, 2, 0).contiguous() for one in moved)
+
+    height, width = (torch.tensor(edges) for edges in zip(*sizes, strict=True))
+    small = PosedScene(
+        scene.names,
+        pixels(scene.images, "area"),
+        scene.cameras.resized(width, height),
+        scene.points,
+        None if scene.masks is None else planes(scene.masks, "area"),
+    )
+    if depths is None:
+        return small, None
+    normals = None if depths.normals is None else pixels(depths.normals, "nearest-exact")
+    maps = DepthMaps(planes(depths.depth, "nearest-exact"), planes(depths.confidence, "nearest-exact"), normals)
+    return small, maps
+
+
+def _small_size(size: tuple[int, ...], config: PseudoConfig) -> tuple[int, int]:
+    scale = min(1.0, max(config.gate.scale, config.gate.min_side / max(size)))
+    return max(16, round(size[0] * scale)), max(16, round(size[1] * scale))
