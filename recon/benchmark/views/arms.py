@@ -15,8 +15,9 @@ class Arm:
     label: str
     """Also a folder's name."""
     group: str
-    """`methods`; `off`: recon without one of its parts; `on`: recon with one more; `object`: with masks of the object,
-    what lies behind it left black, so that only the masked figures can be compared."""
+    """`methods`; `off`: recon without one of its parts; `on`: recon with one more; `priors`: with one for pictures;
+    `object`: with masks of the object, what lies behind it left black, so that only the masked figures can be
+    compared."""
     about: str
     options: Mapping[str, str] = field(default_factory=dict)
     """As `recon bench run --option` takes them."""
@@ -82,13 +83,23 @@ ARMS: tuple[Arm, ...] = (
     Arm("opacity-term", "on", "opacity penalty of 3DGS-MCMC", {"train.loss.opacity": "0.01"}),
     Arm("scale-term", "on", "scale penalty of 3DGS-MCMC", {"train.loss.scale": "0.01"}),
     Arm("focal", "on", "focal length is refined", {"train.rates.focal": "0.0002"}, only="estimated"),
+    Arm("prior-blend", "priors", "views that no photo shows: photos blended in", {"train.pseudo.prior": "blend"}),
+    Arm("prior-embedded", "priors", "the same by the network that ships", {"train.pseudo.prior": "embedded"}),
+    Arm(
+        "prior-blend-ungated", "priors", "not tested on left-out photos",
+        {"train.pseudo.prior": "blend", "train.pseudo.gate.enabled": "false"},
+    ),
+    Arm(
+        "prior-embedded-ungated", "priors", "not tested on left-out photos",
+        {"train.pseudo.prior": "embedded", "train.pseudo.gate.enabled": "false"},
+    ),
     Arm("masks", "object", "masks from transparency or the small network", {"images.masks": "auto"}),
     Arm(
         "masks-hull", "object", "and points from the visual hull",
         {"images.masks": "auto", "train.hull.points": "20000"}, against=("masks",),
     ),
 )  # fmt: skip
-GROUPS = ("methods", "off", "on", "object")
+GROUPS = ("methods", "off", "on", "priors", "object")
 
 
 def choose_arms(names: Sequence[str]) -> tuple[Arm, ...]:
