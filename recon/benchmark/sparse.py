@@ -100,19 +100,11 @@ def spmm_table(shapes: Sequence[tuple[int, int, int]], rounds: _Rounds, generato
     rows: list[tuple[Cell, ...]] = []
     for height, inner, n in shapes:
         b = torch.randn(inner, n, generator=generator)
-        b_numpy = b.numpy()
         for density in DENSITIES:
             keep = torch.rand(height, inner, generator=generator) < density
             dense = torch.randn(height, inner, generator=generator) * keep
             ours, peer, scipy = Csr.from_dense(dense), dense.to_sparse_csr(), csr_matrix(dense.numpy())
-            times = rounds.fastest(
-                [
-                    lambda a=ours, b=b: a @ b,  # type: ignore[misc]
-                    lambda a=peer, b=b: a @ b,  # type: ignore[misc]
-                    lambda a=scipy, b=b_numpy: a @ b,  # type: ignore[misc]
-                    lambda a=dense, b=b: a @ b,  # type: ignore[misc]
-                ]
-            )
+            times = rounds.fastest(_times_dense(ours, peer, scipy, dense, b))
             rows.append((f"{height}x{inner} x {inner}x{n}", density, *times, min(times[1:]) / times[0]))
     return Table(
         title="CSR times dense, one thread, CPU-ms",
@@ -123,6 +115,12 @@ def spmm_table(shapes: Sequence[tuple[int, int, int]], rounds: _Rounds, generato
     )
 
 
+def _times_dense(ours: Any, peer: Tensor, scipy: Any, dense: Tensor, b: Tensor) -> list[Callable[[], Any]]:
+    """One product by ours, torch's sparse, scipy's and torch's dense, to be timed."""
+    numpy = b.numpy()
+    return [lambda: ours @ b, lambda: peer @ b, lambda: scipy @ numpy, lambda: dense @ b]
+
+
 def structured_table(shapes: Sequence[tuple[int, int, int]], rounds: _Rounds, generator: torch.Generator) -> Table:
     """N of M and blocks of 8x8 times dense."""
     from scipy.sparse import bsr_matrix, csr_matrix
@@ -130,7 +128,6 @@ def structured_table(shapes: Sequence[tuple[int, int, int]], rounds: _Rounds, ge
     rows: list[tuple[Cell, ...]] = []
     for height, inner, n in shapes:
         b = torch.randn(inner, n, generator=generator)
-        b_numpy = b.numpy()
         cases: list[tuple[str, Tensor, Any, Any, Any]] = []
         for kept, m in PATTERNS:
             dense = torch.randn(height, inner, generator=generator)
@@ -143,14 +140,7 @@ def structured_table(shapes: Sequence[tuple[int, int, int]], rounds: _Rounds, ge
             peers = (dense.to_sparse_bsr((8, 8)), bsr_matrix(dense.numpy(), blocksize=(8, 8)))
             cases.append((f"8x8 blocks, {density:g}", dense, Blocks.from_dense(dense, 8, 8), *peers))
         for name, dense, ours, peer, scipy in cases:
-            times = rounds.fastest(
-                [
-                    lambda a=ours, b=b: a @ b,  # type: ignore[misc]
-                    lambda a=peer, b=b: a @ b,  # type: ignore[misc]
-                    lambda a=scipy, b=b_numpy: a @ b,  # type: ignore[misc]
-                    lambda a=dense, b=b: a @ b,  # type: ignore[misc]
-                ]
-            )
+            times = rounds.fastest(_times_dense(ours, peer, scipy, dense, b))
             rows.append((f"{height}x{inner} x {inner}x{n}", name, *times, min(times[1:]) / times[0]))
     return Table(
         title="N of M and blocks times dense, one thread, CPU-ms",
