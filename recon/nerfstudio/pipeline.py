@@ -19,7 +19,7 @@ from recon.nerfstudio.dataparser import CONFIDENCE, POINTS
 from recon.nerfstudio.model import ReconModel, pinholes
 from recon.nerfstudio.scenes import to_opengl, training_scene
 from recon.optimize import TrainConfig, Trainer
-from recon.optimize.loop import Readings
+from recon.optimize.readings import Readings
 from recon.stereo import StereoConfig, reconstruct
 from recon.types import Cameras, PointCloud, PosedScene
 

@@ -1,35 +1,33 @@
 """The optimisation: splats, poses and exposures against the photos, coarse to fine."""
 
-import io
 import logging
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from recon.errors import InputError
 from recon.events import EventSink, Progress, SplatsUpdated, ignore
-from recon.files import atomic_path
 from recon.metrics import psnr
-from recon.optimize.backdrop import set_back
 from recon.optimize.budget.prune import Weigh, check_budget, within_budget
 from recon.optimize.cameras import CameraParameters
+from recon.optimize.checkpoint import read_checkpoint, write_checkpoint
 from recon.optimize.coherent import CoherentDepth
 from recon.optimize.config import TrainConfig
 from recon.optimize.decay import OpacityDecay
 from recon.optimize.dropout import compensate, drop_out
-from recon.optimize.gaps import fill_gaps
 from recon.optimize.growth.floaters import find_floaters
 from recon.optimize.growth.select import make_densifier
 from recon.optimize.horizon import horizon
-from recon.optimize.hull import carve
 from recon.optimize.init import splats_from_points, z_order
 from recon.optimize.parameters import SplatParameters
 from recon.optimize.pseudo.gate import Judgement, judge, short, without_exposures
 from recon.optimize.pseudo.rounds import PseudoViews
+from recon.optimize.readings import Readings
+from recon.optimize.resolution import level_at
+from recon.optimize.start import first_points, median_depth
 from recon.optimize.structure import DisplacementSmoother
 from recon.optimize.studio import StepStudio
 from recon.optimize.targets import Deck, Target, Targets
@@ -37,12 +35,9 @@ from recon.optimize.terms import Objective, Setup, Step, View
 from recon.optimize.undercoat import undercoat
 from recon.priors.diffusion import Prior
 from recon.render import Rasterizer
-from recon.types import Cameras, DepthMaps, PointCloud, PosedScene, Splats
+from recon.types import Cameras, DepthMaps, PosedScene, Splats
 
 logger = logging.getLogger(__name__)
-
-# Resolutions are quantised: each level is resampled once, and buffers keep their size for a while.
-LEVELS = (0.25, 0.35, 0.5, 0.7, 1.0)
 
 
 @dataclass(frozen=True)
@@ -95,26 +90,6 @@ def train(
             trainer.save(checkpoint)
             saved = time.monotonic()
     return trainer.result()
-
-
-@dataclass
-class Readings:
-    """Running means of what the progress line shows."""
-
-    loss: float = 0.0
-    psnr: float = 0.0
-    terms: dict[str, float] = field(default_factory=dict)
-    """What each term contributes to the loss."""
-    count: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-    def add(self, loss: float, psnr: float, terms: dict[str, Tensor]) -> None:
-        self.count += 1
-        self.loss += (loss - self.loss) / self.count
-        self.psnr += (psnr - self.psnr) / self.count
-        for name, value in terms.items():
-            before = self.terms.get(name, 0.0)
-            self.terms[name] = before + (float(value) - before) / self.count
 
 
 class Trainer:
@@ -336,10 +311,9 @@ class Trainer:
         plain = replace(self.config, checkpoint_seconds=0.0, publish_every=0)
         return {"config": asdict(plain), "names": list(self.scene.names), "points": len(self.scene.points)}
 
-    def save(self, path: Path) -> None:
-        """Write everything needed to go on, atomically."""
-        state = {
-            "fingerprint": self._fingerprint(),
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        return {
             "step": self.step_index,
             "seconds": self.seconds,
             "parameters": self.parameters.state_dict(),
@@ -353,23 +327,9 @@ class Trainer:
             "history": self.readings.history,
             "pseudo": None if self.pseudo is None else self.pseudo.state_dict(),
         }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)  # written by hand: to a file, torch hides a full disk behind a RuntimeError
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
 
-    def resume(self, path: Path | None) -> None:
-        """Continue from `path` if it is there and belongs to the same photos and settings."""
-        if path is None or not path.exists():
-            return
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except Exception as error:  # a damaged file must not stop a run that can start over
-            logger.warning("Ignoring the unreadable checkpoint %s (%s); training starts over.", path, error)
-            return
-        if state.get("fingerprint") != self._fingerprint():
-            logger.info("The checkpoint %s belongs to other photos or settings; training starts over.", path)
-            return
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
         self.step_index = state["step"]
         self.seconds = state["seconds"]
         self.parameters.load_state_dict(state["parameters"])
@@ -384,33 +344,14 @@ class Trainer:
         self.readings = Readings(history=state["history"])
         if self.pseudo is not None:
             self.pseudo.load_state_dict(state["pseudo"])
-        logger.info("Continuing from step %d of %d", self.step_index, self.config.steps)
 
+    def save(self, path: Path) -> None:
+        """Write everything needed to go on, atomically."""
+        write_checkpoint(path, self.state_dict(), self._fingerprint())
 
-def first_points(scene: PosedScene, depths: DepthMaps | None, config: TrainConfig) -> PointCloud:
-    """What the first Gaussians are made of: the scene's points, and guesses where stereo saw nothing."""
-    begin, guessed = (scene, depths)
-    if depths is not None:
-        begin, guessed = set_back(scene, depths, config.backdrop, config.init.fill_below)
-    return carve(scene, depths, fill_gaps(begin, guessed, config.init), config.hull, config.seed)
-
-
-def level_at(fraction: float, config: TrainConfig) -> float:
-    """The resolution, as a share of full, at a fraction of the training (DashGaussian's idea, in fixed levels)."""
-    if fraction >= config.coarse_until or config.coarse_scale >= 1.0:
-        return 1.0
-    wanted = config.coarse_scale + (1.0 - config.coarse_scale) * fraction / config.coarse_until
-    allowed = [level for level in LEVELS if config.coarse_scale <= level <= wanted + 1e-9]
-    return allowed[-1] if allowed else config.coarse_scale
-
-
-def median_depth(scene: PosedScene) -> float:
-    """Median distance along the optical axes from the cameras to the points in front of them, in world units."""
-    if len(scene.points) == 0:
-        raise InputError("Cannot train splats without points to start from: the photos share too little.")
-    xyz = scene.points.xyz
-    sample = xyz[:: max(1, len(xyz) // 20_000)]
-    poses = scene.cameras.cam_from_world
-    z = sample @ poses[:, 2, :3].T + poses[:, 2, 3]
-    z = z[z > 0]
-    return float(z.median()) if z.numel() else 1.0
+    def resume(self, path: Path | None) -> None:
+        """Continue from `path` if it is there and belongs to the same photos and settings."""
+        state = None if path is None else read_checkpoint(path, self._fingerprint(), self.device)
+        if state is not None:
+            self.load_state_dict(state)
+            logger.info("Continuing from step %d of %d", self.step_index, self.config.steps)

@@ -10,7 +10,7 @@ from recon.errors import InputError
 from recon.geometry.se3 import exp_se3
 from recon.metrics import psnr
 from recon.optimize import AlignConfig, DensifyConfig, InitConfig, TrainConfig, Trainer, align_camera, train
-from recon.optimize.loop import level_at
+from recon.optimize.resolution import level_at
 from recon.render import render
 from recon.types import Cameras, PointCloud, Splats
 

@@ -1,0 +1,28 @@
+"""What the training starts from: points, and the unit of depth that its rates are given in."""
+
+from recon.errors import InputError
+from recon.optimize.backdrop import set_back
+from recon.optimize.config import TrainConfig
+from recon.optimize.gaps import fill_gaps
+from recon.optimize.hull import carve
+from recon.types import DepthMaps, PointCloud, PosedScene
+
+
+def first_points(scene: PosedScene, depths: DepthMaps | None, config: TrainConfig) -> PointCloud:
+    """What the first Gaussians are made of: the scene's points, and guesses where stereo saw nothing."""
+    begin, guessed = (scene, depths)
+    if depths is not None:
+        begin, guessed = set_back(scene, depths, config.backdrop, config.init.fill_below)
+    return carve(scene, depths, fill_gaps(begin, guessed, config.init), config.hull, config.seed)
+
+
+def median_depth(scene: PosedScene) -> float:
+    """Median distance along the optical axes from the cameras to the points in front of them, in world units."""
+    if len(scene.points) == 0:
+        raise InputError("Cannot train splats without points to start from: the photos share too little.")
+    xyz = scene.points.xyz
+    sample = xyz[:: max(1, len(xyz) // 20_000)]
+    poses = scene.cameras.cam_from_world
+    z = sample @ poses[:, 2, :3].T + poses[:, 2, 3]
+    z = z[z > 0]
+    return float(z.median()) if z.numel() else 1.0
