@@ -23,6 +23,7 @@ import yaml
 
 from recon.data import ImagesConfig
 from recon.errors import InputError
+from recon.fields import FieldTrainConfig
 from recon.mesh import MeshConfig
 from recon.optimize import PlacingConfig, TrainConfig
 from recon.poses import PosesConfig
@@ -47,6 +48,7 @@ __all__ = [
 
 T = TypeVar("T")
 Device = Literal["auto", "cpu", "cuda"]
+Representation = Literal["splats", "hashgrid"]
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,15 @@ class RunConfig:
     """Photos kept out of every stage and used only to measure the result."""
     known_poses: Path | None = None
     """File or folder with known cameras (transforms.json, COLMAP model); None estimates them."""
+    representation: Representation = "splats"
+    """What is trained: splats, or a hash-grid field with splats laid on its surface for what needs them."""
     images: ImagesConfig = field(default_factory=ImagesConfig)
     poses: PosesConfig = field(default_factory=PosesConfig)
     dense: StereoConfig = field(default_factory=StereoConfig)
     placing: PlacingConfig = field(default_factory=PlacingConfig)
     depth_prior: DepthPriorConfig = field(default_factory=DepthPriorConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    hashgrid: FieldTrainConfig = field(default_factory=FieldTrainConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     video: VideoConfig = field(default_factory=VideoConfig)
     report: ReportConfig = field(default_factory=ReportConfig)

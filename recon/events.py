@@ -46,12 +46,21 @@ class SceneReady:
 
 
 @dataclass(frozen=True)
+class HeldOutReady:
+    """Photos are kept out of training, which begins."""
+
+    place: Callable[[], PosedScene]
+    """Finds where they were taken. That takes seconds, which only a listener that shows them spends; it may be called
+    from any thread, and raises `PoseError` when matching fails."""
+
+
+@dataclass(frozen=True)
 class SplatsUpdated:
     step: int
     splats: Splats
 
 
-Event = StageStarted | Progress | StageFinished | Warned | SceneReady | SplatsUpdated
+Event = StageStarted | Progress | StageFinished | Warned | SceneReady | HeldOutReady | SplatsUpdated
 EventSink = Callable[[Event], None]
 
 

@@ -33,6 +33,7 @@ PUBLIC_NAMES = (
     "sparse",
     "points.ply",
     "splats.ply",
+    "field.npz",
     "mesh.glb",
     "renders",
     "video.mp4",

@@ -41,6 +41,7 @@ from viewer.picking import surface_point
 from viewer.server import PageServer, page_url, start_server, stop_server
 from viewer.sharing import Sharing
 from viewer.stage import Stage
+from viewer.tidy import Tidier
 from viewer.tools import PointerTool
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Viewer:
         link = PageLink(self.server)
         self.tool = PointerTool(self.server, link)
         self.sharing = Sharing(link, self.stage, self.painter, self._pilots)
+        self._tidier = Tidier(lambda: bool(self.server.get_clients()))
         self._drawing = threading.Lock()
         self._stopped = threading.Event()
         gui = self.server.gui
@@ -211,6 +213,7 @@ class Viewer:
     def _welcome(self, client: viser.ClientHandle) -> None:
         if client.client_id not in self.server.get_clients():
             return
+        self.panels.decorate_soon()
         pilot = Pilot(client, self.server, self.stage, self.frames.moved)
         self._pilots[client.client_id] = pilot
         self.sharing.welcome(pilot)
@@ -229,6 +232,7 @@ class Viewer:
             pilot.end()
         self.stage.forget(client.client_id)
         self.frames.forget(client.client_id)
+        self._tidier.left()
 
     def _home(self) -> View:
         assert self.home is not None, "a scene is shown before one flies about in it"
@@ -351,7 +355,8 @@ class Viewer:
             return
         self._stopped.set()
         atexit.unregister(self.stop)
-        self.panels.film.stop()
+        self.panels.stop()
+        self._tidier.stop()
         self.frames.stop()
         stop_server(self.server)
 

@@ -10,7 +10,7 @@ from recon.geometry import Sim3
 from recon.types import Cameras
 from viewer.contents import Contents
 from viewer.display import fit_display, placed_indices
-from viewer.looks import RGB, Look, Model, Picture, draw_look
+from viewer.looks import RGB, Look, Model, Picture, common_span, draw_look
 
 _LINE, _INK, _GROUND = (255, 255, 255), (235, 235, 235), (24, 26, 31)
 
@@ -68,11 +68,12 @@ def draw_comparison(
     cut = width // 2 if comparison.side_by_side else round(min(max(comparison.wipe, 0.0), 1.0) * width)
     shift = width // 4 if comparison.side_by_side else 0
     picture = np.empty((height, width, 3), dtype=np.uint8)
+    span = common_span([models[i] for i in (comparison.left, comparison.right)], camera) if look is Look.DEPTH else None
     for which, first, last in ((comparison.left, 0, cut), (comparison.right, cut, width)):
         if last > first:
             from_pixel = shift if comparison.side_by_side else first
             picture[:, first:last] = draw_look(
-                models[which], _columns(camera, from_pixel, last - first), look, background
+                models[which], _columns(camera, from_pixel, last - first), look, background, span
             )
     line = max(1, width // 640)
     if 0 < cut < width:

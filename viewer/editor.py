@@ -3,13 +3,11 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from recon.compress import write_splats
 from recon.geometry import Sim3
 from recon.render import select_rasterizer
 from recon.types import Cameras, Splats
@@ -30,9 +28,6 @@ from viewer.edit import (
     seen_fraction,
 )
 from viewer.edit.selection import Mode
-from viewer.places import new_path
-
-FOLDER = "edits"
 
 
 @dataclass(frozen=True)
@@ -190,17 +185,3 @@ class Editor:
         elif isinstance(operation, Duplicate):
             selected[len(operation.mask) :] = True
         self._selected = selected
-
-    # Keeping
-
-    def save(self, folder: Path, suffix: str) -> Path:
-        """Write the scene as edited, hidden Gaussians included, to a new file in the run folder; its path.
-
-        Raises:
-            InputError: `edits` leads out of the run folder.
-            ResourceError: the folder is not writable or the disk is full.
-        """
-        with self._lock:
-            path = new_path(folder, FOLDER, "scene", suffix)
-            write_splats(path, self._splats)
-        return path

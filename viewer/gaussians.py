@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from scipy.spatial.transform import Rotation
-from scipy.special import expit
 
 from recon.render.sh import coefficient_count, sh_basis
 from recon.types import SH_C0, Cameras, Splats
@@ -53,17 +51,27 @@ def to_browser(
         for value in (splats.means, splats.quats, splats.log_scales, splats.logit_opacities)
     )
     sigmas = np.exp(np.minimum(log_scales + math.log(frame.scale), math.log(MAX_SIGMA)))
-    rotations = Rotation.from_quat(quats[:, [1, 2, 3, 0]]).as_matrix() if len(quats) else np.zeros((0, 3, 3))
     colors = seen_colors(splats, cameras)
     if selected is not None and bool(selected.any()):
         colors = torch.where(selected[:, None], 0.3 * colors + 0.7 * torch.tensor(SELECTED), colors)
-    axes = (rotations * sigmas[:, None, :]).astype(np.float32)
+    axes = (_rotations(quats) * sigmas[:, None, :]).astype(np.float32)
     return BrowserSplats(
         frame.points(means).astype(np.float32),
         axes @ axes.transpose(0, 2, 1),
         to_bytes(colors),
-        np.rint(255.0 * expit(logits[:, None])).astype(np.uint8),
+        np.rint(255.0 * 0.5 * (1.0 + np.tanh(0.5 * logits[:, None]))).astype(np.uint8),
     )
+
+
+def _rotations(quats: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "N 3 3"]:
+    """Rotation matrices of quaternions (wxyz) of any length but 0. By hand: SciPy takes longer to load than this."""
+    w, x, y, z = (quats / np.linalg.norm(quats, axis=1, keepdims=True)).T
+    rows = (
+        (1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - w * z), 2.0 * (x * z + w * y)),
+        (2.0 * (x * y + w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - w * x)),
+        (2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)),
+    )
+    return np.stack([np.stack(row, axis=1) for row in rows], axis=1)
 
 
 def _drawable(splats: Splats) -> Bool[torch.Tensor, " N"]:

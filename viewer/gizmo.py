@@ -13,6 +13,8 @@ from viewer.display import FOCUS_DEPTH, DisplayFrame, Vector
 from viewer.edit import Box
 from viewer.guard import guarded
 
+IN_WINDOW = 0.25
+"""Longest arms of the handle, in units of its distance: about half of the picture's height is the most that fits."""
 _COLOR = (255, 214, 90)
 ARMS = 0.75
 """Length of a gizmo's arms, in units of the size of what it holds: splats in front hide it, so its arms stick out."""
@@ -76,7 +78,8 @@ class Handle:
         self.hide()
         ahead = (eye - center) / max(float(np.linalg.norm(eye - center)), 1e-12)
         start = center + min(reach, 0.5 * float(np.linalg.norm(eye - center))) * ahead
-        arms = float(np.clip(2.0 * ARMS * reach * frame.scale, 0.05 * FOCUS_DEPTH, 0.6 * FOCUS_DEPTH))
+        distance = float(np.linalg.norm(eye - start)) * frame.scale
+        arms = float(min(max(2.0 * ARMS * reach * frame.scale, 0.05 * FOCUS_DEPTH), IN_WINDOW * distance))
         self._gizmo = self._scene.add_transform_controls(_HANDLE, scale=arms, position=frame.points(start))
 
         @self._gizmo.on_update

@@ -33,9 +33,46 @@ window.recon = window.recon || (() => {
     }
   }
 
+  // On a phone viser lays the panel over the lower part of the picture. The picture ends above it instead, so that all
+  // of a photo that one flew to is seen. Without the elements looked for, viser's own layout remains.
+  const PANEL = '.mantine-Paper-root[style*="position: fixed"]';
+  const sizes = new ResizeObserver(() => soon());
+  let due = null;
+  let watched = null;
+
+  function soon() {
+    clearTimeout(due);
+    due = setTimeout(makeRoom, 150);
+  }
+
+  function makeRoom() {
+    // viser draws on two canvases, one for the scene and one for what is selected: the picture is what holds both.
+    let picture = document.querySelector("canvas[data-engine]");
+    while (picture && picture.querySelectorAll("canvas:not(#recon-lasso)").length < 2) picture = picture.parentElement;
+    picture = picture?.parentElement;
+    const panel = document.querySelector(PANEL);
+    if (panel !== watched) {
+      sizes.disconnect();
+      if (panel) sizes.observe(panel);
+      watched = panel;
+    }
+    if (picture) picture.style.height = panel ? `calc(100% - ${panel.offsetHeight}px)` : "100%";
+  }
+
+  // viser warns that drawing in software is slow, over the picture. Here the server draws then, so it is closed.
+  function hush(tries = 60) {
+    const notices = [...document.querySelectorAll("div[role=alert]")];
+    const close = notices.find((notice) => notice.textContent.includes("Software WebGL"))?.querySelector("button");
+    if (close) close.click();
+    else if (tries > 0) setTimeout(hush, 250, tries - 1);
+  }
+
   function meet(id) {
     field = id;
     send("renderer", renderer());
+    hush();
+    window.addEventListener("resize", soon);
+    for (const wait of [0, 1000, 5000]) setTimeout(makeRoom, wait); // the panel may not be drawn yet
   }
 
   return { meet, send };

@@ -3,13 +3,14 @@
 import logging
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from recon.events import Event, Progress, SceneReady, SplatsUpdated, StageFinished, StageStarted, Warned
+from recon.errors import ReconError
+from recon.events import Event, HeldOutReady, Progress, SceneReady, SplatsUpdated, StageFinished, StageStarted, Warned
 from recon.render import select_rasterizer
 from recon.types import PosedScene, Splats
 from viewer.app import Viewer
@@ -34,6 +35,17 @@ STAGE_TITLES = {
 }
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """The held-out photos for which a place was found."""
+
+    scene: PosedScene
+
+
+# Cameras before splats: they decide where the splats go. Readings before the picture that they stand under.
+_ORDER = (SceneReady, HeldOutReady, _Placed, StageStarted, StageFinished, Progress, SplatsUpdated, Warned)
+
+
 class LiveViewer:
     """An `EventSink` with a page. The server is up when the constructor returns; `finish` shows the result.
 
@@ -48,11 +60,12 @@ class LiveViewer:
     def __init__(self, title: str = "recon", *, host: str = "127.0.0.1", port: int = 8080) -> None:
         self.viewer = Viewer(title, host=host, port=port)
         self.url = self.viewer.url
-        self._mail: dict[type, Event] = {}
+        self._mail: dict[type, Event | _Placed] = {}
         self._wake = threading.Condition()
         self._closing = False
         self._last_splats = -SECONDS_BETWEEN_SPLATS
         self._scene: PosedScene | None = None
+        self._held_out: PosedScene | None = None
         self._latest: SplatsUpdated | None = None
         self.viewer.panels.watch.chosen = self._look_again
         self.viewer.panels.progress.show("Waiting for the run to start", None)
@@ -68,11 +81,14 @@ class LiveViewer:
                     return
                 self._last_splats = now
                 event = SplatsUpdated(event.step, _own_copy(event.splats))
-            with self._wake:
-                self._mail[type(event)] = event
-                self._wake.notify()
+            self._post(event)
         except Exception:
             logger.exception("The viewer could not take an event; the run goes on.")
+
+    def _post(self, letter: Event | _Placed) -> None:
+        with self._wake:
+            self._mail[type(letter)] = letter
+            self._wake.notify()
 
     def finish(self, path: Path, photos: Path | None = None) -> None:
         """Show the finished run in place of the live one.
@@ -114,18 +130,23 @@ class LiveViewer:
                 if self._closing:
                     return
                 mail, self._mail = self._mail, {}
-            # Cameras before splats: they decide where the splats go. Readings before the picture that they stand under.
-            for kind in (SceneReady, StageStarted, StageFinished, Progress, SplatsUpdated, Warned):
+            for kind in _ORDER:
                 if kind in mail and not self._closing:
                     guarded(self._apply)(mail[kind])
             time.sleep(SECONDS_BETWEEN_PROGRESS)
 
-    def _apply(self, event: Event) -> None:
+    def _apply(self, event: Event | _Placed) -> None:
         progress = self.viewer.panels.progress
         if isinstance(event, SceneReady):
             self._scene = event.scene
             self.viewer.show(_scene_contents(self.viewer.contents, event.scene), editable=False)
-            self.viewer.panels.watch.offer(event.scene.names, _middle(event.scene))
+            self._offer()
+        elif isinstance(event, HeldOutReady):
+            threading.Thread(target=guarded(self._place), args=(event,), daemon=True, name="viewer-place").start()
+        elif isinstance(event, _Placed):
+            self._held_out = event.scene
+            self._offer()
+            self._look_again()
         elif isinstance(event, SplatsUpdated):
             self._latest = event
             self._show_splats(event)
@@ -158,10 +179,33 @@ class LiveViewer:
 
     def _watch(self, event: SplatsUpdated) -> None:
         """Show the photo watched beside the splats in its place. Drawn here, and not by the run."""
-        if self._scene is None:
+        choices = self._choices()
+        if not choices:
             return
-        photo = watched(self._scene, self.viewer.panels.watch.index)
+        photo = watched(*choices[self.viewer.panels.watch.index])
         self.viewer.panels.watch.show(*compare(event.splats, photo, select_rasterizer("auto")), event.step)
+
+    def _place(self, event: HeldOutReady) -> None:
+        """Find, beside the run, where held-out photos were taken."""
+        try:
+            scene = event.place()
+        except ReconError as error:
+            logger.warning("Held-out photos are not shown: %s", error)
+            return
+        if len(scene):
+            self._post(_Placed(scene))
+
+    def _choices(self) -> list[tuple[PosedScene, int]]:
+        """The photos to watch: those that are trained on, and after them the held-out ones."""
+        scenes = [scene for scene in (self._scene, self._held_out) if scene is not None]
+        return [(scene, index) for scene in scenes for index in range(len(scene))]
+
+    def _offer(self) -> None:
+        """Offer the photos. A held-out one says most, and is watched unless a person chose another."""
+        choices = self._choices()
+        names = [f"{s.names[i]}{' (held out)' if s is self._held_out else ''}" for s, i in choices]
+        first = next((row for row, (s, _) in enumerate(choices) if s is self._held_out), None)
+        self.viewer.panels.watch.offer(names, _middle(choices[0][0]) if first is None else first)
 
     def _look_again(self) -> None:
         """Another photo was chosen: the thread draws it from the splats at hand, unless newer ones have come."""

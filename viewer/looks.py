@@ -18,6 +18,8 @@ RGB = tuple[int, int, int]
 Picture = UInt8[np.ndarray, "H W 3"]
 SEEN_COLORS = torch.tensor([[225, 45, 45], [245, 165, 40], [240, 225, 90], [70, 185, 100]]) / 255.0
 """Gaussians seen by no camera, by one, by two, by three or more."""
+FARTHEST, NEAREST = 30.0, 235.0
+"""Where in OpenCV's turbo colours depth ends and begins."""
 DEPTH_RANGE = (0.02, 0.98)
 """Quantiles of a picture's depths that get the first and the last colour."""
 SOLID = 0.5
@@ -105,15 +107,21 @@ class Model:
 
 
 @torch.no_grad()
-def draw_look(model: Model, camera: Cameras, look: Look, background: RGB) -> Picture:
-    """One camera's picture of `model` in a look that the server draws."""
+def draw_look(
+    model: Model, camera: Cameras, look: Look, background: RGB, span: tuple[float, float] | None = None
+) -> Picture:
+    """One camera's picture of `model` in a look that the server draws.
+
+    Args:
+        span: the depths that get the first and the last colour; None takes them from the picture.
+    """
     if look is Look.SEEN:
         rgb, alpha, _ = rasterize(model, camera, model.seen_colors, None, "RGB")
         return _over(rgb, alpha, background)
     if look in (Look.DEPTH, Look.NORMALS):
         _, alpha, depth = rasterize(model, camera, torch.zeros_like(model.seen_colors), None, "RGB+ED")
         solid = alpha > SOLID
-        rgb = _depth_colors(depth, solid) if look is Look.DEPTH else _normal_colors(depth, camera)
+        rgb = _depth_colors(depth, solid, span) if look is Look.DEPTH else _normal_colors(depth, camera)
         return _over(rgb * solid[..., None], solid.astype(np.float32), background)
     rgb, alpha, _ = rasterize(model, camera, model.harmonics, model.splats.sh_degree, "RGB")
     return _over(rgb, alpha, background)
@@ -152,14 +160,38 @@ def _over(rgb: Float[np.ndarray, "H W 3"], alpha: Float[np.ndarray, "H W"], back
     return np.clip(pixels + 0.5, 0.0, 255.0).astype(np.uint8)
 
 
-def _depth_colors(depth: Float[np.ndarray, "H W"], solid: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:
+@torch.no_grad()
+def common_span(models: list[Model], camera: Cameras) -> tuple[float, float]:
+    """Depths for `draw_look` with which pictures of all these models by one camera can be compared."""
+    small = camera.resized(*((edge // 4).clamp(min=1) for edge in (camera.width, camera.height)))
+    samples = []
+    for model in models:
+        _, alpha, depth = rasterize(model, small, torch.zeros_like(model.seen_colors), None, "RGB+ED")
+        samples.append(depth[alpha > SOLID])
+    return _span(np.concatenate(samples))
+
+
+def _span(sample: Float[np.ndarray, " S"]) -> tuple[float, float]:
+    if not len(sample):
+        return 1.0, 2.0
+    near, far = np.quantile(sample, DEPTH_RANGE)
+    return float(near), float(far)
+
+
+def _depth_colors(
+    depth: Float[np.ndarray, "H W"], solid: Bool[np.ndarray, "H W"], span: tuple[float, float] | None
+) -> Float[np.ndarray, "H W 3"]:
     """Depth as colours, from red for the nearest of the picture to blue for the farthest, even in inverse depth."""
-    sample = depth[::4, ::4][solid[::4, ::4]]
-    near, far = (1.0, 2.0) if not len(sample) else (float(np.quantile(sample, q)) for q in DEPTH_RANGE)
+    near, far = span or _span(depth[::4, ::4][solid[::4, ::4]])
     low, high = 1.0 / max(far, 1e-12), 1.0 / max(near, 1e-12)
     nearness = (1.0 / np.maximum(depth, 1e-12) - low) / max(high - low, 1e-6 * high)
-    turbo = cv2.applyColorMap(np.clip(30.0 + 205.0 * nearness, 10, 245).astype(np.uint8), cv2.COLORMAP_TURBO)
-    return turbo[..., ::-1].astype(np.float32) / 255.0
+    return depth_color(nearness)
+
+
+def depth_color(nearness: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:
+    """The colour of a depth, from 0, the farthest of the picture, to 1, the nearest."""
+    shade = np.clip(FARTHEST + (NEAREST - FARTHEST) * nearness, 10, 245).astype(np.uint8)
+    return cv2.applyColorMap(shade, cv2.COLORMAP_TURBO)[..., ::-1].astype(np.float32) / 255.0
 
 
 def _normal_colors(depth: Float[np.ndarray, "H W"], camera: Cameras) -> Float[np.ndarray, "H W 3"]:

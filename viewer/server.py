@@ -116,7 +116,8 @@ def _free_port(host: str, port: int) -> int:
 def _refuse_other_origins(server: PageServer) -> None:
     """Hang up on connections opened by another web page (it could read the scene): WebSockets know no same-origin rule.
 
-    A browser names the page in `Origin`; it must be the one that this server serves, which is what `Host` says.
+    A browser names the page in `Origin`; it must be the one that this server serves, which is what `Host` says. Without
+    a token that must be a name of this machine: a page may let its own name lead here ("DNS rebinding").
     """
     websock: Any = server._websock_server
     connections: dict[int, Any] = getattr(websock, "_live_connections", {})
@@ -127,8 +128,11 @@ def _refuse_other_origins(server: PageServer) -> None:
         if connection is None:
             return
         headers = connection.request.headers
-        origin = headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("Host"):
+        origin, host = headers.get("Origin"), headers.get("Host", "")
+        if origin is None:
+            return
+        own_name = server.door is not None or is_loopback(urlsplit(f"//{host}").hostname or "")
+        if urlsplit(origin).netloc != host or not own_name:
             logger.warning("Refused a connection from another web page (%s).", origin)
             await connection.close(1008, "Connections are accepted from the viewer's own page only.")
 

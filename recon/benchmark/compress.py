@@ -1,8 +1,8 @@
 """`recon bench compress`: size against held-out quality, for every preset and every format.
 
 Few-view scenes are trained with some photos held out, then stored in every way; what is read back is rendered in the
-held-out photos' places. With `--full` also scenes below RECON_DATA, with given cameras and six photos each, and the
-splat files in RECON_DATA/dev/splats, which have no photos: their sizes alone.
+held-out photos' places. With `--full` also scenes below RECON_DATA, with given cameras and six photos each; the
+splat files in RECON_DATA/dev/splats, which have no photos: their sizes alone; and the time that 300 000 Gaussians take.
 """
 
 import gzip
@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 
+from recon import native
 from recon.benchmark import machine
 from recon.benchmark.demo import demo_folder
 from recon.benchmark.registry import BenchOptions
@@ -38,7 +39,13 @@ from recon.runfolder import RunFolder, open_run
 from recon.types import Splats
 
 PHOTOS = 6
-FULL_SCENES = ("bench/llff_fern", "bench/kitchen")
+FULL_SCENES = ("dev/lund_door", "bench/llff_fern", "bench/kitchen")
+LARGE = 300_000
+"""So many Gaussians, about, are in the scene that is timed."""
+LARGE_OPTIONS = (
+    *("--set", "dense.scale=1"),
+    *("--set", f"train.init.max_gaussians={LARGE - 20_000}", "--set", f"train.densify.max_gaussians={LARGE}"),
+)
 SPLAT_FOLDER = "dev/splats"
 HALF = BudgetConfig()
 """How half of the Gaussians are left out; how many these are, the scene says."""
@@ -75,6 +82,7 @@ def run(options: BenchOptions) -> BenchResult:
     if data is not None:
         tables += [measure(train_scene(name, data / name, options.seed)) for name in FULL_SCENES]
         tables.append(file_table(data / SPLAT_FOLDER))
+        tables.append(time_table(train_scene("demo, large", demo_folder(), options.seed, LARGE_OPTIONS)))
     return BenchResult(
         name="compress",
         description="Size against quality on held-out photos, for every preset and format",
@@ -163,6 +171,29 @@ def file_table(folder: Path) -> Table:
         rows.append((file.name, *sizes))
     note = "How many times smaller than the PLY file with the same harmonics."
     return Table("splat files without photos", ("file", "Gaussians", "PLY, gzip", *formats), tuple(rows), note)
+
+
+def time_table(scene: Scene) -> Table:
+    """How long packing and unpacking take, on as many threads as there are."""
+    splats = scene.trained.splats
+    before = scene.scores(splats)
+    rows: list[tuple[Cell, ...]] = []
+    with tempfile.TemporaryDirectory(prefix="recon-bench-") as scratch:
+        for preset, config in PRESETS.items():
+            path = Path(scratch) / f"{preset}.sog"
+            started = time.perf_counter()
+            stored = _store(path, partial(_squeeze_to, scene=scene, config=config))
+            seconds = time.perf_counter() - started
+            lost = _means(before)[0] - _means(scene.scores(stored.splats))[0]
+            smaller = ply_bytes(splats) / stored.size_bytes
+            rows.append((preset, len(splats), smaller, lost, seconds, stored.write_seconds, stored.read_seconds))
+    width, height = (int(size[0]) for size in (scene.trained.cameras.width, scene.trained.cameras.height))
+    return Table(
+        "time for a large scene",
+        ("preset", "Gaussians", "smaller", "dB lost", "seconds, both ways", "write CPU-s", "read CPU-s"),
+        tuple(rows),
+        f"{len(scene.trained.cameras)} photos of {width}x{height}; {native.thread_count()} threads.",
+    )
 
 
 def _squeeze_to(path: Path, scene: Scene, config: CompressConfig) -> None:

@@ -45,6 +45,7 @@ BENCHES: dict[str, Bench] = {
             "Sparse products, hash grid, vector quantisation against torch and scipy.",
             "recon.benchmark.sparse",
         ),
+        Bench("field", "How few numbers a radiance field needs, on the Lego (needs data).", "recon.benchmark.field"),
         Bench("viewer", "The viewer through a headless browser: start, frames, tabs.", "recon.benchmark.viewer"),
         Bench("views", "Held-out views from 3, 6 and 9 photos, against plain splatting.", "recon.benchmark.views"),
     )

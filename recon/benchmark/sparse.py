@@ -110,8 +110,7 @@ def spmm_table(shapes: Sequence[tuple[int, int, int]], rounds: _Rounds, generato
         title="CSR times dense, one thread, CPU-ms",
         columns=("product", "density", "ours", "torch CSR", "scipy", "torch dense", "times the best other"),
         rows=tuple(rows),
-        note="Above 1 in the last column ours is the fastest: from 5 to 10 % density up to about a half. Below, scipy's"
-        " thin loop has less to set up; above, a dense product is the right tool.",
+        note="Above 1 in the last column ours is the fastest. Above a half, a dense product is the right tool.",
     )
 
 

@@ -139,6 +139,8 @@ class Run(Command):
     photos: OmitArgPrefixes[Photos]
     quality: Quality = "standard"
     """draft: about a minute for 6 photos on two cores; standard: a few minutes; high: the best, slow."""
+    representation: Literal["splats", "hashgrid"] = "splats"
+    """What is trained: splats, or a hash-grid radiance field (field.npz), with splats on its surface for the viewer."""
     mesh: bool = False
     """Write a textured mesh as well: mesh.glb in the results folder (10 to 20 seconds more on two cores)."""
     limits: OmitArgPrefixes[Limits] = field(default_factory=Limits)
@@ -200,6 +202,9 @@ class Render(Command):
     """Write only pictures."""
     depth: bool = False
     """Write depth as well: 16-bit PNG, with its scale in renders.json."""
+    background: Literal["black", "white", "transparent"] = "black"
+    """What lies behind the splats, such as behind an object that was masked; a video of transparent pictures is
+    black there."""
     device: Device = "auto"
     """Where to render; auto takes a CUDA GPU if there is one."""
     common: OmitArgPrefixes[Common] = field(default_factory=Common)

@@ -18,10 +18,10 @@ from recon.events import Progress, StageStarted
 from recon.files import write_json
 from recon.pipeline import open_finished
 from recon.pipeline.core import Run
-from recon.pipeline.pictures import render_view, save_depth, save_rgb
+from recon.pipeline.pictures import render_view, save_depth, save_rgb, save_rgba
 from recon.pipeline.stages import Trained
 from recon.runfolder import open_run
-from recon.types import Cameras
+from recon.types import Cameras, Rendering
 from recon.video import VideoConfig, even_size, path_cameras, write_video
 
 
@@ -44,7 +44,7 @@ def execute(options: Render, console: Console) -> Result:
         shots = plan(run, options)
         out = (options.out or folder.renders / shots.label).expanduser()
         sink(StageStarted("render"))
-        index = render_all(run, shots, out, options.depth)
+        index = render_all(run, shots, out, options)
         write_json(out / "renders.json", {"depth": "z-depth = grey level * depth_unit, in world units", "views": index})
         video = None if options.no_video else _video(shots, out, index, options.fps)
     value = {"status": "done", "out": str(out), "frames": len(index), "video": str(video) if video else None}
@@ -90,7 +90,7 @@ def _unique_stems(names: list[str]) -> list[str]:
     return [stem if stems.count(stem) == 1 else f"{stem}_{i:04d}" for i, stem in enumerate(stems)]
 
 
-def render_all(run: Run, shots: Shots, out: Path, depth: bool) -> list[dict[str, Any]]:
+def render_all(run: Run, shots: Shots, out: Path, options: Render) -> list[dict[str, Any]]:
     """Write each picture; returns the index of what was written."""
     trained: Trained = run.value("train")
     trained = replace(trained, splats=trained.splats.to(run.rasterizer.device))
@@ -98,12 +98,20 @@ def render_all(run: Run, shots: Shots, out: Path, depth: bool) -> list[dict[str,
     for i, name in enumerate(shots.names):
         run.emit(Progress("render", i, len(shots.names), name))
         rendering = render_view(trained.splats, shots.cameras[i], run.rasterizer)
-        save_rgb(out / f"{name}.png", rendering.rgb)
+        save_over(out / f"{name}.png", rendering, options.background)
         row: dict[str, Any] = {"name": name, "rgb": f"{name}.png"}
-        if depth:
+        if options.depth:
             row |= {"depth": f"{name}.depth.png", "depth_unit": save_depth(out / f"{name}.depth.png", rendering.depth)}
         index.append(row)
     return index
+
+
+def save_over(path: Path, rendering: Rendering, background: str) -> None:
+    """A picture with `background` where the splats are not."""
+    if background == "transparent":
+        return save_rgba(path, rendering.rgb, rendering.alpha)
+    behind = 1.0 if background == "white" else 0.0
+    return save_rgb(path, rendering.rgb + behind * (1 - rendering.alpha)[..., None])
 
 
 def _video(shots: Shots, out: Path, index: list[dict[str, Any]], fps: int) -> Path | None:
@@ -118,6 +126,9 @@ def _video(shots: Shots, out: Path, index: list[dict[str, Any]], fps: int) -> Pa
 
         for row in index:
             with Image.open(out / row["rgb"]) as picture:
-                yield np.asarray(picture.convert("RGB"))[:height, :width]
+                pixels = np.asarray(picture)[:height, :width]
+            if pixels.shape[2] == 4:
+                pixels = (pixels[..., :3] * (pixels[..., 3:] / 255.0)).round().astype(np.uint8)
+            yield pixels
 
     return write_video(out / f"{shots.label}.mp4", frames(), (width, height), VideoConfig(fps=fps))

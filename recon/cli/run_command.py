@@ -48,6 +48,8 @@ def photos_config(options: Run | Poses) -> RunConfig:
     config = _with_settings(base, options.quality, options.settings)
     if isinstance(options, Run):
         config = _with_limits(_with_prior(config, options.prior), options.limits)
+    if isinstance(options, Run) and options.representation != "splats":
+        config = replace(config, representation=options.representation)
     if isinstance(options, Run) and options.mesh:
         config = replace(config, mesh=replace(config.mesh, enabled=True))
     return _with_photos(config, photos)

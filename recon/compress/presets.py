@@ -1,8 +1,9 @@
 """How far to go: three steps from what nobody sees to what a phone loads at once.
 
-The steps of quantisation were set so that each property costs about as much as the others, and all of them together
-about as much as leaving Gaussians out: coarser steps with more Gaussians, and finer with fewer, were both worse at the
-same size (measured on trained few-view scenes). Sizes and losses: `recon bench compress`.
+The steps of quantisation were set so that one more bit buys about as much error for every property. Where Gaussians lie
+matters most: at 25 times smaller, positions rounded to 0.3 standard deviations were 58% of all that rounding added, and
+steps a quarter as large, paid for with fewer Gaussians, halved what held-out views lose. Sizes and losses: `recon bench
+compress`.
 """
 
 from dataclasses import dataclass, field
@@ -29,12 +30,17 @@ class CompressConfig:
     """At most so many stay."""
     target_bytes: int | None = None
     """The file is at most this large."""
+    times_smaller: float | None = None
+    """What it has besides its tables is at least so many times smaller than the PLY file, if photos' cameras say what
+    may be left out."""
     rounds: int = 3
     """Leaving out goes in so many steps, with fitting after each."""
     views: int = 24
     """Pictures of the splats as they were that the rest is fitted to, if there are not more photos."""
     max_side: int = 640
     """Longest side of these, in pixels, without their frame."""
+    bit: float = 0.0
+    """Mean squared error that fitting may add to save one bit a Gaussian."""
     quantise: QuantiseConfig = field(default_factory=QuantiseConfig)
     fit: RefitConfig = field(default_factory=RefitConfig)
     """After leaving out."""
@@ -52,13 +58,19 @@ PRESETS: dict[str, CompressConfig] = {
     ),
     "web": CompressConfig(
         keep=0.56,
-        rounds=2,
-        quantise=QuantiseConfig(0.3, 31, 15, scale_step=0.12, thin=4, smallest=0.02, color_step=0.06, palette=0),
-        fit=RefitConfig(steps=180),
+        times_smaller=25.3,
+        rounds=1,
+        views=48,
+        bit=4e-6,
+        quantise=QuantiseConfig(0.06, 40, 15, scale_step=0.1, thin=4, smallest=0.02, color_step=0.05, palette=0),
+        fit=RefitConfig(steps=420),
     ),
     "tiny": CompressConfig(
         keep=0.28,
-        quantise=QuantiseConfig(0.4, 31, 15, scale_step=0.15, thin=4, smallest=0.05, color_step=0.07, palette=0),
+        times_smaller=51.0,
+        views=64,
+        bit=5e-6,
+        quantise=QuantiseConfig(0.12, 31, 15, scale_step=0.15, thin=4, smallest=0.05, color_step=0.07, palette=0),
         fit=RefitConfig(steps=300),
     ),
 }

@@ -24,7 +24,8 @@ from PIL import Image
 from torch import Tensor
 
 from recon.compress.codes import Codes, QuantiseConfig, dequantise, quantise
-from recon.compress.packing import check_count, damaged, morton_order, read_bytes
+from recon.compress.order import canonical, curve_order
+from recon.compress.packing import check_count, damaged, read_bytes
 from recon.errors import InputError
 from recon.files import atomic_path
 from recon.types import Splats
@@ -46,7 +47,7 @@ EFFORT = {"method": 4, "quality": 75}
 
 
 def write_sog(path: Path | str, splats: Splats) -> None:
-    """Write `splats` as SOG, atomically, as finely as the format can, sorted along a Morton curve.
+    """Write `splats` as SOG, atomically, as finely as the format can, sorted along a Hilbert curve.
 
     Errors, at most: positions half a step of 1/65535 of the extent of ln(1 + |x|); opacity 0.5/255; components of
     rotations 0.5/255 * sqrt(2). Scales and colours are the nearest of 256 numbers that k-means chose, harmonics the
@@ -56,7 +57,7 @@ def write_sog(path: Path | str, splats: Splats) -> None:
         ResourceError: the folder is not writable or the disk is full.
     """
     splats = splats.detach().to("cpu")
-    splats = splats[morton_order(splats.means)]
+    splats = canonical(splats)[curve_order(splats.means)]
     data = sog_bytes(quantise(splats, QuantiseConfig()))
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
@@ -82,7 +83,7 @@ def read_sog(path: Path | str) -> Splats:
 
 def sog_bytes(codes: Codes) -> bytes:
     """A SOG file of `codes`, in their order."""
-    width, height = _size(len(codes))
+    width, height = image_size(len(codes))
     images = {
         "means_l.webp": _image(codes.positions & 255, width, height),
         "means_u.webp": _image(codes.positions >> 8, width, height),
@@ -127,7 +128,7 @@ def _zip(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _size(count: int) -> tuple[int, int]:
+def image_size(count: int) -> tuple[int, int]:
     """Width and height, multiples of 4, as other writers have them."""
     width = max(4, math.ceil(math.sqrt(count) / 4) * 4)
     return width, max(4, math.ceil(count / width / 4) * 4)

@@ -86,6 +86,8 @@ def _call(name: str, grid: Grid, positions: Tensor, *others: Tensor) -> None:
     pointers = (tensor.data_ptr() for tensor in others)
     function = getattr(_library(), name)
     code = function(ctypes.byref(struct), positions.data_ptr(), len(positions), *pointers, native.thread_count())
+    if code == 2:
+        raise MemoryError("The hash grid ran out of memory.")
     assert code == 0, "available() has looked at the number of features"
 
 

@@ -13,6 +13,7 @@ from recon.optimize.hull import HullConfig
 from recon.optimize.init import InitConfig
 from recon.optimize.parameters import RateConfig
 from recon.optimize.pseudo.config import PseudoConfig
+from recon.optimize.stopping import StoppingConfig
 from recon.optimize.structure import StructureConfig
 from recon.optimize.terms.config import LossConfig, TermsConfig
 from recon.optimize.undercoat import UndercoatConfig
@@ -55,6 +56,7 @@ class TrainConfig:
     pseudo: PseudoConfig = field(default_factory=PseudoConfig)
     undercoat: UndercoatConfig = field(default_factory=UndercoatConfig)
     horizon: HorizonConfig = field(default_factory=HorizonConfig)
+    stopping: StoppingConfig = field(default_factory=StoppingConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     rates: RateConfig = field(default_factory=RateConfig)
     seed: int = 0

@@ -11,6 +11,7 @@ import torch
 from recon.errors import InputError
 from recon.events import EventSink, Progress, SplatsUpdated, ignore
 from recon.metrics import psnr
+from recon.optimize.budget.config import BudgetConfig
 from recon.optimize.budget.prune import Weigh, check_budget, within_budget
 from recon.optimize.cameras import CameraParameters
 from recon.optimize.checkpoint import read_checkpoint, write_checkpoint
@@ -20,19 +21,21 @@ from recon.optimize.decay import OpacityDecay
 from recon.optimize.dropout import compensate, drop_out
 from recon.optimize.growth.floaters import find_floaters
 from recon.optimize.growth.select import make_densifier
-from recon.optimize.horizon import horizon
 from recon.optimize.init import splats_from_points, z_order
+from recon.optimize.left_out import chosen_photos, without_exposures
 from recon.optimize.parameters import SplatParameters
-from recon.optimize.pseudo.gate import Judgement, judge, short, without_exposures
+from recon.optimize.pseudo.config import PseudoConfig
+from recon.optimize.pseudo.gate import Judgement, judge, short
 from recon.optimize.pseudo.rounds import PseudoViews
 from recon.optimize.readings import Readings
 from recon.optimize.resolution import level_at
 from recon.optimize.start import first_points, median_depth
+from recon.optimize.stopping import Stopping, StoppingConfig, find_stop
 from recon.optimize.structure import DisplacementSmoother
 from recon.optimize.studio import StepStudio
+from recon.optimize.surround import surround
 from recon.optimize.targets import Deck, Target, Targets
 from recon.optimize.terms import Objective, Setup, Step, View
-from recon.optimize.undercoat import undercoat
 from recon.priors.diffusion import Prior
 from recon.render import Rasterizer
 from recon.types import Cameras, DepthMaps, PosedScene, Splats
@@ -52,6 +55,8 @@ class TrainResult:
     steps: int
     prior: dict[str, Any] | None = None
     """What a prior for pictures did: `recon.optimize.pseudo.rounds.PseudoViews.details`; None without one."""
+    stopping: dict[str, Any] | None = None
+    """Why it stopped before the last step: `recon.optimize.stopping.Stopping.details`; None unless asked for."""
 
 
 def train(
@@ -81,10 +86,11 @@ def train(
         raise InputError(f"Need at least 2 photos with known cameras to train splats, got {len(scene)}.")
     trainer = Trainer(scene, depths, config, rasterizer, prior, weigh, emit)
     trainer.resume(checkpoint)
+    trainer.settle_end()
     saved = time.monotonic()
-    while trainer.step_index < config.steps:
+    while trainer.step_index < trainer.end:
         trainer.step()
-        if trainer.step_index % config.publish_every == 0 or trainer.step_index == config.steps:
+        if trainer.step_index % config.publish_every == 0 or trainer.step_index == trainer.end:
             trainer.publish(emit)
         if checkpoint is not None and time.monotonic() - saved > config.checkpoint_seconds:
             trainer.save(checkpoint)
@@ -133,10 +139,34 @@ class Trainer:
         self.readings = Readings()
         self.step_index = 0
         self.seconds = 0.0
+        self.stopping: Stopping | None = None
 
     @property
     def fraction(self) -> float:
         return self.step_index / max(1, self.config.steps)
+
+    @property
+    def end(self) -> int:
+        """The last step: that of the schedules, or the one where a photo left out was drawn best."""
+        return self.config.steps if self.stopping is None else self.stopping.step
+
+    def settle_end(self) -> None:
+        """Find out where to stop, if that is asked for and not known."""
+        config = self.config.stopping
+        if config.every <= 0 or self.stopping is not None or self.step_index > 0:
+            return
+        self._tell("looking for the step to stop at")
+        self.stopping = find_stop(self.scene, self.config.steps, self._trial, self.rasterizer, config)
+
+    def _trial(self, indices: list[int]) -> "Trainer":
+        config = replace(
+            self.config, refine_exposure=False, pseudo=PseudoConfig(), budget=BudgetConfig(), stopping=StoppingConfig()
+        )
+        return Trainer(*chosen_photos(self.scene, self.targets.depths, indices), config, self.rasterizer)
+
+    def splats(self) -> Splats:
+        """As they are now, without gradients."""
+        return self.parameters.splats().detach()
 
     def step(self) -> None:
         """One photo: render, compare, move everything that may move, refine when it is time."""
@@ -150,7 +180,7 @@ class Trainer:
         self.coherent.step(self.parameters, self.fraction)
         self.parameters.step(self.fraction)
         self.densifier.after_step(self.parameters)
-        splats = self.parameters.splats().detach()
+        splats = self.splats()
         self.decay.step(splats.means, splats.logit_opacities)
         self.cameras.step(
             self.fraction,
@@ -231,7 +261,7 @@ class Trainer:
         trainer = Trainer(scene, depths, short(self.config), self.rasterizer)
         while trainer.step_index < trainer.config.steps:
             trainer.step()
-        return trainer.parameters.splats().detach()
+        return trainer.splats()
 
     def _render(self, index: int, target: Target, splats: Splats) -> tuple[View, dict]:
         width, height = target.size
@@ -255,11 +285,11 @@ class Trainer:
 
     def _refine_if_due(self) -> None:
         config = self.config.densify
-        last = self.step_index == self.config.steps
+        last = self.step_index == self.end
         if last or (self.step_index % config.every == 0 and self.fraction >= config.start):
             self.densifier.refine(self.parameters, grow=not last and self.fraction <= config.stop)
         if self.step_index in [round(fraction * self.config.steps) for fraction in config.floaters.at]:
-            splats, cameras = self.parameters.splats().detach(), self.cameras.cameras()
+            splats, cameras = self.splats(), self.cameras.cameras()
             floaters = find_floaters(splats, cameras, self.rasterizer, config.floaters)
             self.densifier.remove(self.parameters, floaters, "floater")
 
@@ -275,17 +305,14 @@ class Trainer:
         }
         self.readings = Readings(history=[*self.readings.history, row])
         emit(Progress("train", self.step_index, self.config.steps, "training", row))
-        emit(SplatsUpdated(self.step_index, self.parameters.splats().detach()))
+        emit(SplatsUpdated(self.step_index, self.splats()))
 
     def result(self) -> TrainResult:
-        splats = compensate(self.parameters.splats().detach(), self.config.dropout, self.config.dropout_kind)
+        """The finished scene: dimmed as dropout asks, with what lies beyond the photos, within the budget."""
         cameras = self.cameras.cameras().to("cpu")
         account = asdict(self.densifier.account)
-        scene = replace(self.scene, cameras=cameras)
-        coat = undercoat(splats, scene, self.config.undercoat, self.rasterizer)
-        splats = self._with(splats, coat, "undercoat", account)
-        shell = horizon(splats, scene, self.config.horizon, self.rasterizer)
-        splats = self._with(splats, shell, "horizon", account)
+        splats = compensate(self.splats(), self.config.dropout * self.fraction, self.config.dropout_kind)
+        splats = surround(splats, replace(self.scene, cameras=cameras), self.config, self.rasterizer, account)
         if self.config.budget.limited:
             kept = within_budget(splats, cameras, self.config.budget, self.rasterizer, self.weigh, self.config.seed)
             account["pruned"]["budget"] = len(splats) - len(kept)
@@ -297,14 +324,8 @@ class Trainer:
             account=account,
             steps=self.step_index,
             prior=None if self.pseudo is None else self.pseudo.details(),
+            stopping=None if self.stopping is None else self.stopping.details(),
         )
-
-    def _with(self, splats: Splats, more: Splats, cause: str, account: dict[str, Any]) -> Splats:
-        """`splats` and as many of `more`, evenly picked, as the cap allows."""
-        room = max(0, self.config.densify.max_gaussians - len(splats))
-        more = more[torch.linspace(0, len(more) - 1, min(room, len(more))).long()]
-        account["born"][cause] = len(more)
-        return Splats.cat([splats, more])
 
     def _fingerprint(self) -> dict[str, Any]:
         # What must agree for a checkpoint to be continued; how often it is written does not matter.
@@ -326,6 +347,7 @@ class Trainer:
             "objective": self.objective.state_dict(),
             "history": self.readings.history,
             "pseudo": None if self.pseudo is None else self.pseudo.state_dict(),
+            "stopping": None if self.stopping is None else asdict(self.stopping),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -344,6 +366,7 @@ class Trainer:
         self.readings = Readings(history=state["history"])
         if self.pseudo is not None:
             self.pseudo.load_state_dict(state["pseudo"])
+        self.stopping = None if state["stopping"] is None else Stopping(**state["stopping"])
 
     def save(self, path: Path) -> None:
         """Write everything needed to go on, atomically."""

@@ -19,6 +19,7 @@ from recon.pipeline import summary
 from recon.pipeline.core import Run, Stage, logging_to
 from recon.pipeline.evaluate import EvaluateStage
 from recon.pipeline.export import ExportStage
+from recon.pipeline.fields import require_no_limits
 from recon.pipeline.placing import PlacingStage
 from recon.pipeline.stages import DenseStage, ImagesStage, PosesStage, TrainStage, ensure_published
 from recon.priors.depth import require_depth_model
@@ -78,6 +79,7 @@ def run(config: RunConfig, emit: EventSink = ignore, until: str = "export") -> R
         select_rasterizer(config.device)  # so does a missing device
     require_prior(config.train.pseudo.prior, config.train.pseudo.checkpoints)  # and a prior that cannot run
     require_depth_model(config.depth_prior)
+    require_no_limits(config)
     folder = current.folder
     folder.prepare(NEED_BYTES)
     with folder.lock():

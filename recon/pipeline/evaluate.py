@@ -124,6 +124,15 @@ def place(run: Run, queries: ImageSet) -> PoseResult:
     return _given_cameras(queries, photos.known)
 
 
+def held_out_scene(run: Run, queries: ImageSet) -> PosedScene:
+    """Those photos that can be placed among the run's, at the size trained at; before and without the splats.
+
+    Raises:
+        PoseError: as `localize`.
+    """
+    return make_scene(queries, place(run, queries), run.config.train.max_side)
+
+
 def _given_cameras(queries: ImageSet, known: dict[str, Cameras]) -> PoseResult:
     """The given cameras of `queries`, as far as there are any."""
     n = len(queries)

@@ -13,7 +13,7 @@ from recon.compress import read_ply, write_ply, write_points
 from recon.config import to_mapping
 from recon.data import colmap, transforms_json
 from recon.errors import InputError
-from recon.events import Progress, SceneReady, SplatsUpdated
+from recon.events import HeldOutReady, Progress, SceneReady, SplatsUpdated
 from recon.optimize import train
 from recon.pipeline import store
 from recon.pipeline.budget import weigh, write_within
@@ -204,12 +204,22 @@ class TrainStage:
     description = "optimising"
 
     def settings(self, run: Run) -> Any:
-        return to_mapping(run.config.train), to_mapping(run.config.depth_prior)
+        field = [to_mapping(run.config.hashgrid)] if run.config.representation == "hashgrid" else []
+        return to_mapping(run.config.train), to_mapping(run.config.depth_prior), *field
 
     def compute(self, run: Run) -> Outcome:
+        from recon.pipeline.evaluate import held_out_scene  # which builds on this module
+
         folder, config = run.folder, run.config.train
         scene = dense_scene(run)
         run.emit(SceneReady(scene))
+        held_out = run.value("images").held_out
+        if held_out is not None:
+            run.emit(HeldOutReady(lambda: held_out_scene(run, held_out)))
+        if run.config.representation == "hashgrid":
+            from recon.pipeline.fields import fit_field  # which builds on this module
+
+            return fit_field(run, scene)
         checkpoint = folder.checkpoints / "train.pt"
         depths = run.value("dense").depths
         prior = depth_prior(run, scene, depths)
@@ -230,6 +240,7 @@ class TrainStage:
             "account": result.account,
             "small": about_it,
             "prior": result.prior,
+            "stopping": result.stopping,
             "rasterizer": run.rasterizer.name,
             "device": str(run.rasterizer.device),
         }
@@ -237,6 +248,10 @@ class TrainStage:
         return Outcome(Trained(result.splats, result.cameras), outputs, details)
 
     def load(self, run: Run) -> Trained:
+        if run.config.representation == "hashgrid":
+            from recon.pipeline.fields import load_trained
+
+            return load_trained(run)
         cameras = store.load(run.folder.state(self.name))["cameras"]
         return Trained(read_ply(run.folder.splats), cameras)
 

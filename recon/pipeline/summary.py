@@ -32,6 +32,7 @@ def metrics(run: Run) -> dict[str, Any]:
         "training": {key: train[key] for key in ("steps", "account", "history") if key in train},
         "small": train.get("small"),
         "prior": train.get("prior"),
+        "stopping": train.get("stopping"),
         "stages": {name: _cost(record) for name, record in run.records.items()},
         "total": _total(run),
         "files": _file_sizes(run.folder.root),

@@ -31,6 +31,11 @@ class Looks:
     def __len__(self) -> int:
         return len(self.pictures)
 
+    def thinned(self, count: int) -> "Looks":
+        """At most `count` of the views, evenly."""
+        chosen = torch.linspace(0, len(self) - 1, min(count, len(self))).round().long().tolist()
+        return Looks(self.cameras[chosen], [self.pictures[i] for i in chosen], self.weights)
+
 
 def looks_around(splats: Splats, cameras: Cameras, count: int, max_side: int, rasterizer: Rasterizer) -> Looks:
     """What `splats` show from the places of the photos, and between and around them: `count` views or one for each

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from recon.events import EventSink, Progress, ignore
 from recon.render.base import Rasterizer, render
@@ -17,6 +18,7 @@ from recon.render.looks import Looks
 from recon.types import Cameras, Splats
 
 Rounding = Callable[[Splats], Splats]
+Penalty = Callable[[Splats], Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,14 @@ def refit(
     rasterizer: Rasterizer,
     config: RefitConfig,
     rounding: Rounding | None = None,
+    penalty: Penalty | None = None,
     emit: EventSink = ignore,
 ) -> Splats:
     """`splats` moved so that they show `looks`, as stored and rounded by `rounding` if given. Returned unrounded.
 
     Args:
         rounding: what storing does to splats; differences to its result are treated as constants.
+        penalty: is added to the mean squared error; of splats before rounding.
     """
     values = {name: value.to(rasterizer.device).clone() for name, value in splats.detach().tensors().items()}
     unit = _distance(splats, looks.cameras)
@@ -65,6 +69,8 @@ def refit(
         shown = current if rounding is None else straight_through(current, rounding)
         picture = render(shown, looks.cameras[i].to(rasterizer.device), rasterizer, render_mode="RGB").rgb[0]
         loss = ((picture - looks.pictures[i]).square() * looks.weights[..., None]).mean()
+        if penalty is not None:
+            loss = loss + penalty(current)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

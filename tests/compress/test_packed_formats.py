@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from recon.compress import read_splats, write_splats
+from recon.compress.order import canonical
 from recon.compress.packing import from_smallest_three, morton_order, smallest_three
 from recon.compress.spz import HEADER, MAGIC, TURN_SH
 from recon.errors import InputError
@@ -29,7 +30,7 @@ HALF = 0.5 + 1e-3  # of a step, and rounding
 
 
 def some_splats(n: int, K: int = 3, seed: int = 0) -> Splats:
-    """In Morton order, which all of the writers keep, and within what SPZ can hold."""
+    """In Morton order, which the writers of PLY and SPZ keep, and within what SPZ can hold."""
     g = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -126,7 +127,8 @@ def test_spz_bounds(tmp_path: Path, K: int):
 def test_sog_bounds(tmp_path: Path, n: int, K: int):
     splats = some_splats(n, K)
     write_splats(tmp_path / "a.sog", splats)
-    found = read_splats(tmp_path / "a.sog")
+    found = matched(read_splats(tmp_path / "a.sog"), splats)
+    splats = canonical(splats)  # SOG gets each Gaussian in one of its equal forms
 
     def near(x: torch.Tensor) -> torch.Tensor:
         return x.sign() * x.abs().log1p()
@@ -139,7 +141,9 @@ def test_sog_bounds(tmp_path: Path, n: int, K: int):
     assert float((splats.log_scales - found.log_scales).abs().max()) <= HALF * step(splats.log_scales) + 1e-5
     assert float((splats.sh0 - found.sh0).abs().max()) <= HALF * step(splats.sh0) + 1e-5
     assert float((splats.opacities - found.opacities).abs().max()) < HALF / 255
-    assert float(turn_between(splats, found).max()) < 0.7
+    assert (
+        float(turn_between(splats, found).max()) < 1.1
+    )  # three components off by half a step, the fourth by their sum
     if K:  # fewer than 4096 Gaussians have a set of coefficients each
         assert float((splats.shN - found.shN).abs().max()) <= HALF * step(splats.shN) + 1e-5
 

@@ -109,6 +109,26 @@ def test_fitting_brings_back_what_leaving_out_took():
     assert likeness(steps, splats) > before + 3
 
 
+def test_a_penalty_is_weighed_against_the_error():
+    splats = wall(60)
+    looks = looks_around(splats, three_cameras(), 3, 32, RASTERIZER)
+    config = RefitConfig(steps=8)
+    free, held = (
+        refit(splats, looks, RASTERIZER, config, penalty=lambda s, k=k: k * s.log_scales.square().mean())
+        for k in (0.0, 1.0)
+    )
+    assert float(held.log_scales.square().mean()) < float(free.log_scales.square().mean()) - 0.1
+
+
+def test_some_of_the_looks():
+    looks = looks_around(wall(20), three_cameras(), 7, 16, RASTERIZER)
+    few = looks.thinned(3)
+    assert len(few) == len(few.cameras) == 3
+    assert few.pictures[0] is looks.pictures[0]
+    assert few.pictures[2] is looks.pictures[6]
+    assert len(looks.thinned(9)) == 7
+
+
 def test_gradients_pass_through_rounding():
     splats = wall(30)
     values = {name: value.clone().requires_grad_(True) for name, value in splats.tensors().items()}

@@ -12,9 +12,9 @@ from recon.errors import InputError
 from recon.optimize import TrainConfig, Trainer, train
 from recon.optimize.budget import prune
 from recon.optimize.budget.config import BudgetConfig
-from recon.optimize.budget.importance import changes, importance
 from recon.optimize.budget.prune import Rounds, within_budget
 from recon.render import render
+from recon.render.importance import changes, importance
 from recon.render.looks import Looks, looks_around
 from recon.types import Cameras, Splats
 

@@ -254,6 +254,24 @@ def test_render_writes_pictures_depth_and_video(
 
 
 @pytest.mark.slow
+def test_render_leaves_open_what_lies_behind(scene: Scene, resumed: tuple[int, str, str], tmp_path: Path) -> None:
+    """The same picture over black, over white and over nothing; only the splats' own share may differ."""
+    from recon import cli
+
+    pictures = {}
+    for behind in ("black", "white", "transparent"):
+        command = ["render", str(scene.run.root), "--path", "spiral", "--frames", "2", "--max-side", "120"]
+        assert cli.run([*command, "--background", behind, "--out", str(tmp_path / behind)]) == 0
+        with Image.open(tmp_path / behind / "frame_0000.png") as picture:
+            pictures[behind] = np.asarray(picture).astype(float)
+    assert pictures["transparent"].shape[2] == 4
+    colour, alpha = pictures["transparent"][..., :3], pictures["transparent"][..., 3:] / 255
+    assert np.abs(colour * alpha - pictures["black"]).max() <= 2
+    assert np.abs(colour * alpha + 255 * (1 - alpha) - pictures["white"]).max() <= 2
+    assert len(list((tmp_path / "transparent").glob("*.mp4"))) == 1
+
+
+@pytest.mark.slow
 def test_eval_measures_photos_that_the_run_did_not_use(
     scene: Scene,
     resumed: tuple[int, str, str],

@@ -1,6 +1,5 @@
 """A headless Chromium as a person's eyes and hands: look at pixels, drag, click."""
 
-import contextlib
 import io
 import time
 from collections.abc import Callable, Iterator
@@ -55,9 +54,6 @@ class Tab:
         page.goto(url)
         page.wait_for_selector("canvas")
         page.wait_for_selector("button:has-text('Screenshot')")
-        notice = page.locator("div[role=alert]:has-text('Software WebGL') button")
-        with contextlib.suppress(Exception):  # on a machine with a GPU there is none
-            notice.click(timeout=5_000)
         return Tab(page, shots)
 
     def close(self) -> None:
@@ -141,6 +137,11 @@ class Tab:
         """Choose from a list of the panel."""
         self._row(label).locator("input").first.click()
         self.page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
+
+    def value_of(self, label: str) -> str:
+        """What a list or a field of the panel shows."""
+        value: str = self._row(label).locator("input").first.input_value()
+        return value
 
     def type_into(self, label: str, value: float | str) -> None:
         """Type into a field of the panel, or the field beside a slider."""

@@ -147,6 +147,11 @@ def box_of_panel(tab: Tab) -> dict[str, float]:
     )
 
 
+def bottom_of_picture(tab: Tab) -> int:
+    _, y, _, height = tab.canvas_box()
+    return y + height
+
+
 def test_panel_and_picture_share_the_window_and_tabs_come_and_go(viewer: Viewer, browser: Any, tmp_path: Path) -> None:
     desktop = Tab.open(browser, viewer.url, tmp_path, (1280, 720))
     desktop.until(has_all_balls, "desktop")
@@ -165,6 +170,12 @@ def test_panel_and_picture_share_the_window_and_tabs_come_and_go(viewer: Viewer,
     assert panel["left"] <= 1
     assert panel["width"] >= 388
     assert panel["top"] >= 0.6 * 844
+    wait_for(lambda: abs(bottom_of_picture(phone) - box_of_panel(phone)["top"]) <= 2, "the picture to end at the panel")
+    phone.page.get_by_text("recon", exact=True).click()  # folds the panel down to its head
+    wait_for(lambda: bottom_of_picture(phone) > 750, "the picture to take the room")
+    phone.until(has_all_balls, "phone with the panel folded")
+    assert phone.page.get_by_text("Software WebGL").count() == 0
+    phone.page.locator("button:has-text('Screenshot') svg").wait_for(state="attached")  # icons come last
     assert len(viewer.server.get_clients()) == 2
     phone.close()
     desktop.close()

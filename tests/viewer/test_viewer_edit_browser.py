@@ -180,7 +180,9 @@ def test_floaters_are_previewed_before_they_go(editing: Viewer, tab: Tab) -> Non
     tab.choose("By", "Rectangle")
 
 
-def test_a_copy_is_moved_and_the_scene_saved_in_every_format(editing: Viewer, tab: Tab, tmp_path: Path) -> None:
+def test_a_copy_is_moved_and_the_scene_saved_in_every_format(
+    editing: Viewer, tab: Tab, browser: Any, tmp_path: Path
+) -> None:
     assert editing.editor is not None
     assert editing.frame is not None
     folder = editing.contents.folder
@@ -198,19 +200,20 @@ def test_a_copy_is_moved_and_the_scene_saved_in_every_format(editing: Viewer, ta
     assert handle is not editing.server.scene._handle_from_node_name["/handle"]  # it went along
     tab.press("None")
     tab.until(lambda seen: share_of(seen, RED) > 1.6 * before, "a second red ball")
-    for suffix in SPLAT_SUFFIXES:
+    for suffix in (*SPLAT_SUFFIXES, ".html"):
         tab.choose("Format", suffix)
         tab.press("Save a copy")
+        tab.page.get_by_text(f"edits/scene-1{suffix} in recon").wait_for()
     for suffix in SPLAT_SUFFIXES:
-        path = folder / "edits" / f"scene-1{suffix}"
-        deadline = 100
-        while not path.exists() and deadline:
-            tab.page.wait_for_timeout(100)
-            deadline -= 1
-        saved = load(path).splats
+        saved = load(folder / "edits" / f"scene-1{suffix}").splats
         assert saved is not None
         assert len(saved) == 320
         assert (saved.means[240:].mean(0) - saved.means[:80].mean(0) - shift).abs().max() < 2e-4 or suffix != ".ply"
+    page = browser.new_page(viewport={"width": 640, "height": 480})
+    page.goto((folder / "edits" / "scene-1.html").as_uri())
+    opened = Tab(page, tmp_path)
+    opened.until(lambda seen: share_of(seen, RED) > 1.5 * max(share_of(seen, GREEN), 0.003), "two red balls on a page")
+    opened.close()
     assert (folder / "splats.ply").read_bytes() == original
     assert len(read_splats(folder / "splats.ply")) == 240
     for _ in range(2):

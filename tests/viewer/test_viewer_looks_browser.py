@@ -1,7 +1,9 @@
 """Frames drawn on the server, photos laid over, runs side by side, lengths, floors and films, in a real browser."""
 
 import json
+import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from blob_scene import (
 from browser_tab import Tab, middle_of, share_of
 from PIL import Image
 
+from recon.compress import write_ply
 from recon.geometry import Sim3, exp_so3
 from recon.types import Splats
 from recon.video import ffmpeg_path
@@ -147,9 +150,11 @@ def test_depth_normals_and_uncertainty_are_drawn_as_what_they_are(page: Viewer, 
     tab.choose("Draw", "Depth")
     depth = tab.until(lambda now: not there(now, GREEN) and share_of(now, page.background, 8) < 0.97, "depth")
     assert len(np.unique(depth.reshape(-1, 3), axis=0)) > 50
+    tab.page.get_by_text("near", exact=True).wait_for()
     tab.choose("Draw", "Normals")
     facing = (128, 128, 250)  # what looks at the viewer is blue
     tab.until(lambda now: share_of(now, facing, 70) > 0.005, "normals")
+    tab.page.get_by_text("to you").wait_for()
     tab.choose("Draw", "Uncertainty")
     tab.until(lambda now: share_of(now, GREEN_SEEN, 40) > 0.01, "seen by all three cameras")
     tab.page.get_by_text("Seen by").wait_for()
@@ -286,3 +291,36 @@ def test_a_film_is_cancelled_without_a_trace_and_a_short_one_plays(page: Viewer,
     played = iio.imread(folder / "film-1.mp4", plugin="FFMPEG")
     assert played.shape == (12, 360, 640, 3)
     assert there(played[5], RED)
+
+
+def test_the_film_of_a_bare_file_is_handed_over_and_nothing_stays(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    write_ply(tmp_path / "balls.ply", blob_splats())
+    viewer = open_run(tmp_path / "balls.ply", port=0, block=False)
+    try:
+        tab = Tab.open(browser, viewer.url, tmp_path)
+        tab.until(all_there, "a bare file")
+        tab.section("Film")
+        tab.press("Save")
+        tab.page.get_by_role("combobox", name="View", exact=True).and_(tab.page.locator("[value='View 1']")).wait_for()
+        tab.choose("Size", "640 × 360")
+        tab.choose("Frames/s", "12")
+        tab.type_into("Seconds", 1.0)
+        tab.choose("Format", "PNGs")
+        with tab.page.expect_download() as download:
+            tab.press("Render")
+        with zipfile.ZipFile(download.value.path()) as packed:
+            frames = sorted(packed.namelist())
+            picture = np.asarray(Image.open(packed.open(frames[5])))
+        assert download.value.suggested_filename == "film-1.zip"
+        assert len(frames) == 12
+        assert picture.shape == (360, 640, 3)
+        assert all(there(picture, rgb) for rgb in (RED, GREEN, BLUE))
+        tab.page.get_by_text("Done: film-1.zip").wait_for()
+        assert not list((tmp_path / "scratch").iterdir())
+        tab.close()
+    finally:
+        viewer.stop()

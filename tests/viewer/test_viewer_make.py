@@ -5,6 +5,7 @@ import math
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,14 +18,15 @@ from recon.compress import write_ply
 from recon.errors import InputError
 from recon.geometry import Sim3, exp_so3, project
 from recon.types import Cameras, Splats
+from viewer import Viewer
 from viewer.blend import photo_over
 from viewer.compare import Comparison, align, draw_comparison
 from viewer.contents import Contents, load
-from viewer.display import DisplayFrame, View, first_view, fit_display, view_camera
+from viewer.display import DEFAULT_FOV_RAD, DisplayFrame, View, first_view, fit_display, view_camera
 from viewer.edit import Window, transform_splats
 from viewer.film import FilmCancelled, FilmOrder, path_through, render_film
-from viewer.gizmo import about
-from viewer.looks import Look, Model, draw_look
+from viewer.gizmo import Handle, about
+from viewer.looks import Look, Model, depth_color, draw_look
 from viewer.notes import Notes, SavedView, read_notes, write_notes
 from viewer.picking import area_points, fit_plane, surface_point
 from viewer.places import new_path
@@ -144,6 +146,19 @@ def test_a_wipe_shows_each_run_on_its_side() -> None:
     assert np.abs(sides[:, :158].astype(int) - single[0][:, 80:238]).max() <= 1
 
 
+def test_a_depth_has_one_colour_on_both_sides_of_a_wipe() -> None:
+    """Whatever else a side shows: each taken by itself, one ball among three is as near and as far as can be."""
+    camera, lone = blob_cameras()[1], ball(RED, CENTERS[RED])
+    models, titles = [model(), Model(lone, FRAME)], ["", ""]
+    left, right = (draw_comparison(models, titles, camera, Comparison(wipe=w), Look.DEPTH, (0, 0, 0)) for w in (1, 0))
+    there = right.sum(axis=2) > 0
+    inside = cv2.erode(there.astype(np.uint8), np.ones((9, 9))) > 0
+    assert inside.sum() > 50
+    assert np.abs(left[inside].astype(int) - right[inside]).mean() < 3.0
+    alone = draw_look(models[1], camera, Look.DEPTH, (0, 0, 0))
+    assert np.abs(alone[inside].astype(int) - right[inside]).mean() > 20.0
+
+
 def test_a_photo_is_laid_where_its_camera_saw_it() -> None:
     """The photo is a rendering with one ball marked; from a wider, turned camera in its place it lands on the ball."""
     photo_camera = blob_cameras()[1]
@@ -220,6 +235,24 @@ def test_views_in_world_units_do_not_move_with_the_display() -> None:
     torch.testing.assert_close(again.cam_from_world, camera.cam_from_world, atol=1e-6, rtol=1e-5)
     assert share_of(draw_look(Model(blob_splats(), other), again, Look.EXACT, (0, 0, 0)), GREEN) > 0.001
     assert share_of(draw_look(model(), camera, Look.EXACT, (0, 0, 0)), BLUE) > 0.001
+
+
+@pytest.mark.parametrize("reach", [0.1, 0.5, 4.0])
+def test_a_handle_fits_into_the_window(viewer: Viewer, reach: float) -> None:
+    """However large what it holds is: its arms end inside of what a tab sees."""
+    handle = Handle(viewer.server, lambda motion: None)
+    eye, middle = np.array([0.0, 0.0, -5.0]) * SCALE, np.zeros(3)
+    handle.show(middle, reach * SCALE, eye, FRAME)
+    gizmo = viewer.server.scene._handle_from_node_name["/handle"]
+    away = float(np.linalg.norm(FRAME.points(eye) - gizmo.position))
+    assert 0.02 < gizmo.scale / away < math.tan(DEFAULT_FOV_RAD / 2.0)
+    handle.hide()
+
+
+def test_depth_goes_from_blue_far_away_to_red_nearby() -> None:
+    far, near = depth_color(np.array([[0.0, 1.0]]))[0]
+    assert far[2] > 2.0 * far[0]
+    assert near[0] > 2.0 * near[2]
 
 
 def test_a_handle_turns_about_the_middle_of_what_it_holds() -> None:

@@ -5,6 +5,7 @@ import gc
 import io
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ from viewer import Viewer
 from viewer.contents import Contents
 from viewer.link import draws_in_software
 from viewer.looks import Look
+from viewer.tidy import MANY
 
 TABS = 20
 
@@ -137,6 +139,31 @@ def test_tabs_that_open_and_close_leave_neither_threads_nor_memory(viewer: Viewe
     print(f"{3 * TABS} more tabs: {grown / 1e6:.1f} MB more")
     assert grown < 30e6
     assert not viewer.frames._tabs
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_what_closed_tabs_held_is_given_back(viewer: Viewer, watched: bool) -> None:
+    """Without Python's own search for circles, which does not come to it for hundreds of tabs."""
+    gc.collect()
+    gc.disable()
+    others = [StandIn.open(viewer)] if watched else []
+    try:
+        wait_for(lambda: len(viewer._pilots) == watched, "the tab that stays")
+        stay = set(viewer._pilots)
+        tabs = [StandIn.open(viewer) for _ in range(MANY)]
+        wait_for(lambda: len(viewer._pilots) == MANY + watched, "all tabs to be welcomed")
+        handles = [weakref.ref(client) for i, client in viewer.server.get_clients().items() if i not in stay]
+        pilots = [weakref.ref(pilot) for i, pilot in viewer._pilots.items() if i not in stay]
+        assert all(ref() for ref in (*handles, *pilots))
+        for tab in tabs:
+            tab.close()
+        left = 2 if watched else 0  # with others open, one that goes just then has to wait for the next
+        wait_for(lambda: sum(ref() is not None for ref in (*handles, *pilots)) <= left, "tabs to be let go of", 20.0)
+        assert set(viewer._pilots) == stay
+    finally:
+        gc.enable()
+        for tab in others:
+            tab.close()
 
 
 def test_nonsense_from_one_tab_does_not_disturb_another(viewer: Viewer) -> None:

@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,8 +15,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from recon.errors import InputError, ResourceError
-from recon.events import Progress, SceneReady, SplatsUpdated, StageFinished, Warned
+from recon.errors import InputError, PoseError, ResourceError
+from recon.events import HeldOutReady, Progress, SceneReady, SplatsUpdated, StageFinished, Warned
 from recon.types import Splats
 from viewer import LiveViewer, Viewer, open_run
 from viewer.server import is_loopback
@@ -127,6 +128,25 @@ def test_pages_from_elsewhere_are_refused(viewer: Viewer) -> None:
     assert isinstance(greet(viewer, viewer.url), bytes)  # a refusal leaves no mark
 
 
+def test_a_foreign_name_for_this_machine_is_refused(viewer: Viewer) -> None:
+    """What a page does that lets its own name lead to 127.0.0.1: its origin is then the host that it asks for."""
+    port = port_of(viewer)
+    protocol = [Subprotocol(f"viser-v{viser.__version__}")]
+    for name, welcome in (("evil.example", False), ("localhost", True)):
+        address = f"{name}:{port}"
+        line = socket.create_connection(("127.0.0.1", port))
+        with connect(
+            f"ws://{address}", sock=line, origin=f"http://{address}", subprotocols=protocol, max_size=None
+        ) as page:
+            if welcome:
+                assert isinstance(page.recv(timeout=10), bytes)
+                continue
+            with pytest.raises(ConnectionClosed) as refusal:
+                page.recv(timeout=10)
+            assert refusal.value.rcvd is not None
+            assert refusal.value.rcvd.code == 1008
+
+
 def test_nobody_can_ask_for_a_public_link(viewer: Viewer, caplog: pytest.LogCaptureFixture) -> None:
     assert viewer.server.request_share_url() is None
     assert "refused" in caplog.text
@@ -222,6 +242,35 @@ def test_finish_replaces_the_live_scene_and_stop_gives_everything_back(blob_run:
     live(Progress("train", 1, 2))  # late events are not an error
     live.stop()
     wait_for(lambda: set(threading.enumerate()) <= before, "the threads to end")
+
+
+def test_held_out_photos_are_watched_once_their_place_is_found(live: LiveViewer) -> None:
+    placed, watch = threading.Event(), live.viewer.panels.watch
+
+    def place():
+        placed.wait(20)
+        return replace(blob_posed_scene(), names=("x.jpg", "y.jpg", "z.jpg"))
+
+    live(SceneReady(blob_posed_scene()))
+    live(HeldOutReady(place))
+    live(SplatsUpdated(1, blob_splats()))
+    wait_for(lambda: "step 1" in watch.text, "splats beside a photo, while places are looked for")
+    assert watch.photo.options == ("1 a.jpg", "2 b.jpg", "3 c.jpg")
+    placed.set()
+    wait_for(lambda: watch.photo.value == "4 x.jpg (held out)", "the first held-out photo to be watched")
+    assert len(watch.photo.options) == 6
+
+
+def test_a_run_whose_held_out_photos_have_no_place_goes_on(live: LiveViewer, caplog: pytest.LogCaptureFixture) -> None:
+    def place():
+        raise PoseError("nothing matches")
+
+    live(SceneReady(blob_posed_scene()))
+    live(HeldOutReady(place))
+    wait_for(lambda: "nothing matches" in caplog.text, "the reason")
+    live(SplatsUpdated(1, blob_splats()))
+    wait_for(lambda: "step 1" in live.viewer.panels.watch.text, "the training photos")
+    assert len(live.viewer.panels.watch.photo.options) == 3
 
 
 def ask(url: str, path: str, cookie: str = "") -> tuple[int, dict[str, str], bytes]:

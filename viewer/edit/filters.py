@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from recon.types import Splats
@@ -46,6 +45,8 @@ def floaters(splats: Splats, rule: FloaterFilter, seen_by: Int[Tensor, " N"] | N
 
 def isolation(means: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
     """Mean distance to the nearest neighbours, in units of the scene's median of it."""
+    from scipy.spatial import cKDTree  # here, as in the other places, so that a page is up sooner
+
     xyz = means.detach().cpu().double().numpy()
     if len(xyz) < 2:
         return torch.ones(len(xyz))

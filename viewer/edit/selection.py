@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from recon.geometry import project
@@ -111,6 +110,7 @@ def _piece(xyz: Float[np.ndarray, "P 3"], seed: int) -> Bool[np.ndarray, " P"]:
     """The points that are linked to point `seed` through near neighbours."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
 
     if len(xyz) < 3:
         return np.ones(len(xyz), dtype=bool)

@@ -4,7 +4,6 @@ import math
 
 import torch
 from jaxtyping import Float
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from recon.geometry import project
@@ -103,6 +102,8 @@ def object_share(
     vote = inside / total.clamp_min(1e-9)
     seen = total > 1e-3
     if bool(seen.any()) and not bool(seen.all()):
+        from scipy.spatial import cKDTree
+
         means = splats.means.detach().cpu()
         nearest = cKDTree(means[seen].numpy()).query(means[~seen].numpy())[1]
         vote[~seen] = vote[seen][torch.from_numpy(nearest)]

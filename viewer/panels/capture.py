@@ -28,9 +28,8 @@ class CapturePanel:
                 "Pixels", 2560, min=16, max=MAX_SIDE, step=1, visible=False, hint="Longest side of the picture"
             )
             self.transparent = gui.add_checkbox("No background", False, hint="Transparent where nothing is")
-            self.button = gui.add_button(
-                "Screenshot", icon=viser.Icon.CAMERA, hint="This view as a PNG file, drawn by recon's own renderer"
-            )
+            self.button = gui.add_button("Screenshot", hint="This view as a PNG file, drawn by recon's own renderer")
+        self.icons = ((self.button, viser.Icon.CAMERA),)
 
         on_change(self.size, self._size_changed)
 

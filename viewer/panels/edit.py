@@ -9,12 +9,14 @@ import numpy as np
 import viser
 
 from recon.compress import SPLAT_SUFFIXES, write_splats
+from recon.files import write_text
 from recon.geometry import Sim3
 from viewer.contents import Contents
 from viewer.editor import Editor
 from viewer.gizmo import Handle, about
 from viewer.panels.parts import note, on_press, tell
 from viewer.panels.select import SelectSection
+from viewer.places import new_path
 
 if TYPE_CHECKING:
     from viewer.app import Viewer
@@ -24,6 +26,8 @@ _MOVE, _COPY = "Move", "Duplicate"
 _MOST = 0.9
 """Share of a selection that says how large it is: a few strays do not."""
 _UNDO, _REDO = "Undo", "Redo"
+_PAGE = ".html"
+FOLDER = "edits"
 
 
 class EditPanel:
@@ -40,10 +44,9 @@ class EditPanel:
         self._scale = gui.add_slider("Scale", 0.25, 4.0, 0.05, 1.0, visible=False, hint="About the selection's middle")
         self._apply = gui.add_button("Apply scale", visible=False)
         self._steps = gui.add_button_group("Step", (_UNDO, _REDO))
-        self._format = gui.add_dropdown("Format", SPLAT_SUFFIXES)
-        self._save = gui.add_button(
-            "Save a copy", icon=viser.Icon.DEVICE_FLOPPY, hint="The run's own file stays as it is"
-        )
+        self._format = gui.add_dropdown("Format", (*SPLAT_SUFFIXES, _PAGE), hint="html: a page that opens by itself")
+        self._save = gui.add_button("Save a copy", hint="The run's own file stays as it is")
+        self.icons = ((self._save, viser.Icon.DEVICE_FLOPPY),)
         self._handle = Handle(viewer.server, self._moved)
         self._eye = np.zeros(3)
         """Where the tab that took the handle looked from, in the world."""
@@ -111,16 +114,29 @@ class EditPanel:
             self._scale.value = 1.0  # type: ignore[misc]  # viser's setter is untyped
 
     def _save_copy(self, tab: viser.ClientHandle) -> None:
-        editor, folder = self._viewer.editor, self._viewer.contents.folder
-        if editor is None:
-            return
-        suffix = self._format.value
+        """Into the run folder, or, where there is none, as a download."""
+        suffix, folder, title = self._format.value, self._viewer.contents.folder, self._viewer.contents.title
         if folder is not None:
-            path = editor.save(folder, suffix)
+            path = new_path(folder, FOLDER, "scene", suffix)
+            self._write(path)
             tell(tab, "Saved", f"{path.relative_to(folder)} in {folder.name}")
             return
-        name = f"{self._viewer.contents.title or 'scene'}-edited{suffix}"
-        tab.send_file_download(name, _as_bytes(editor, suffix), save_immediately=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / f"{title or 'scene'}-edited{suffix}"
+            self._write(path)
+            tab.send_file_download(path.name, path.read_bytes(), save_immediately=True)
+
+    def _write(self, path: Path) -> None:
+        """Write the scene as edited, hidden Gaussians included, in the format that the path's ending says."""
+        editor, frame = self._viewer.editor, self._viewer.frame
+        if editor is None or frame is None:
+            return
+        if path.suffix == _PAGE:
+            from viewer.page import page_of  # here, so that the viewer is up sooner
+
+            write_text(path, page_of(self._viewer.contents, editor.splats, frame))
+        else:
+            write_splats(path, editor.splats)
 
     def refresh_counts(self) -> None:
         """Say how much there is and is selected; put the handle away when there is nothing to hold."""
@@ -141,11 +157,3 @@ class EditPanel:
         self._put_down()
         self.select.refresh(contents, on)
         self.refresh_counts()
-
-
-def _as_bytes(editor: Editor, suffix: str) -> bytes:
-    """The edited scene as a file of that format."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"scene{suffix}"
-        write_splats(path, editor.splats)
-        return path.read_bytes()

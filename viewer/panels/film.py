@@ -1,5 +1,6 @@
 """Views to keep, paths through them, and films along these."""
 
+import shutil
 import tempfile
 import threading
 from dataclasses import replace
@@ -12,7 +13,7 @@ import viser
 from jaxtyping import Float
 
 from recon.errors import ReconError
-from recon.video import even_size, ffmpeg_path
+from recon.video import even_size
 from viewer.contents import Contents
 from viewer.display import FOCUS_DEPTH, DisplayFrame, View, camera_view, placed_indices
 from viewer.film import KINDS, MAX_FRAMES, FilmCancelled, FilmOrder, path_through, render_film
@@ -55,11 +56,12 @@ class FilmPanel:
         self._path = gui.add_dropdown("Path", (_SAVED, _ROUND))
         self._seconds = gui.add_slider("Seconds", 1.0, 60.0, 0.5, 6.0)
         self._time = gui.add_slider("Timeline", 0.0, 1.0, 0.005, 0.0, hint="Move along the path")
-        self._play = gui.add_button(_PLAY, icon=viser.Icon.PLAYER_PLAY, hint="Go along the path at its own pace")
+        self._play = gui.add_button(_PLAY, hint="Go along the path at its own pace")
         self._size = gui.add_dropdown("Size", tuple(_SIZES), initial_value="1280 × 720")
         self._fps = gui.add_dropdown("Frames/s", ("12", "24", "30", "60"), initial_value="24")
-        self._kind = gui.add_dropdown("Format", KINDS if ffmpeg_path() else KINDS[1:])
-        self._render = gui.add_button("Render", icon=viser.Icon.MOVIE)
+        self._kind = gui.add_dropdown("Format", KINDS)
+        self._render = gui.add_button("Render")
+        self.icons = ((self._play, viser.Icon.PLAYER_PLAY), (self._render, viser.Icon.MOVIE))
         self._state = gui.add_html("")
         self._bar = gui.add_progress_bar(0.0, visible=False)
         self._cancel = gui.add_button("Cancel", visible=False, color="red")
@@ -166,7 +168,7 @@ class FilmPanel:
             tell(tab, "Busy", "A film is being rendered already.")
             return
         run, kind = self._viewer.contents.folder, self._kind.value
-        folder = Path(tempfile.mkdtemp(prefix="recon-film-")) if run is None else run
+        home = Path(tempfile.mkdtemp(prefix="recon-film-")) if run is None else run
         look = self._viewer.painter.look
         order = FilmOrder(
             model,
@@ -174,27 +176,33 @@ class FilmPanel:
             even_size(*_SIZES[self._size.value]),
             int(self._fps.value),
             kind,
-            new_path(folder, FOLDER, "film", ".mp4" if kind == "MP4" else ""),
+            new_path(home, FOLDER, "film", ".mp4" if kind == "MP4" else ""),
             look if look.by_server else Look.EXACT,
             self._viewer.background,
         )
         self._cancelled.clear()
-        self._job = threading.Thread(target=guarded(self._work), args=(tab, order), daemon=True, name="viewer-film")
+        arguments = (tab, order, home if run is None else None)
+        self._job = threading.Thread(target=guarded(self._work), args=arguments, daemon=True, name="viewer-film")
         self._job.start()
 
-    def _work(self, tab: viser.ClientHandle, order: FilmOrder) -> None:
+    def _work(self, tab: viser.ClientHandle, order: FilmOrder, scratch: Path | None) -> None:
+        """Make the film. One in a `scratch` folder, which goes afterwards, is handed over as a download at once."""
         self._show(True, f"Rendering {len(order.views)} frames…")
         said = "The film could not be made; the log says why."
         try:
             path = render_film(order, lambda done: self._progress(done / len(order.views)), self._cancelled)
-            said = f"Done: {path.parent.name}/{path.name}"
+            if scratch is not None and path.is_dir():  # frames have no other way to the person
+                path = Path(shutil.make_archive(str(path), "zip", path))
+            said = f"Done: {path.name}" if scratch is not None else f"Done: {path.parent.name}/{path.name}"
             if path.is_file() and tab.client_id in self._viewer.server.get_clients():
-                tab.send_file_download(path.name, path.read_bytes(), save_immediately=False)
+                tab.send_file_download(path.name, path.read_bytes(), save_immediately=scratch is not None)
         except FilmCancelled:
             said = "Cancelled; nothing was kept."
         except ReconError as error:
             said = str(error)
         finally:
+            if scratch is not None:
+                shutil.rmtree(scratch, ignore_errors=True)
             self._show(False, said)
 
     def _progress(self, share: float) -> None:

@@ -1,14 +1,16 @@
 """What is drawn and how: the look, photos over it, cameras, sizes, background."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import viser
 
 from viewer.contents import Contents
 from viewer.frame_loop import Timing
 from viewer.guard import guarded
-from viewer.looks import SEEN_COLORS, Look
+from viewer.looks import SEEN_COLORS, Look, depth_color
 from viewer.panels.parts import note, on_change
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ class LookPanel:
         self._had_splats = False
         gui, stage = viewer.server.gui, viewer.stage
         self.look = gui.add_dropdown("Draw", tuple(look.value for look in Look), hint=_HINT)
-        self._legend = gui.add_html(_legend(), visible=False)
+        self._legend = gui.add_html("", visible=False)
         self._timing = gui.add_html("", visible=False)
         self.blend = gui.add_slider(
             "Photo", 0.0, 1.0, 0.05, 0.0, visible=False, hint="Lay the photo over the scene, from where it was taken"
@@ -50,7 +52,9 @@ class LookPanel:
         look = Look(self.look.value)
         self._viewer.painter.look = look
         self.point_size.visible = look is Look.POINTS
-        self._legend.visible = look is Look.SEEN
+        self._legend.visible = look in _LEGENDS
+        if look in _LEGENDS:
+            self._legend.content = _LEGENDS[look]()
         self._viewer.settings_changed()
         self._timing.visible = self._viewer.painter.by_server
 
@@ -106,12 +110,33 @@ class LookPanel:
 _HINT = "Splats are drawn by your browser; the exact ones, depth, normals and uncertainty by the computer recon runs on"
 
 
-def _legend() -> str:
-    names = ("no photo", "1", "2", "3 or more")
-    dots = "".join(
-        f'<span style="white-space:nowrap"><span style="color:rgb({",".join(str(round(255 * c)) for c in color)})">●'
-        f"</span> {name}</span>"
-        for color, name in zip(SEEN_COLORS.tolist(), names)
-    )
-    style = "padding:0.1em 0.75em;font-size:0.75rem;display:flex;gap:0.7em;flex-wrap:wrap"
-    return f'<div style="{style}">Seen by {dots}</div>'
+_KEY = "padding:0.1em 0.75em;font-size:0.75rem;display:flex;gap:0.7em;align-items:center;flex-wrap:wrap"
+
+
+def _seen_legend() -> str:
+    names = ("no photo", "1", "2", "3+")
+    return f'<div style="{_KEY}">Seen by {"".join(_dot(c, name) for c, name in zip(SEEN_COLORS.tolist(), names))}</div>'
+
+
+def _normals_legend() -> str:
+    """Of faces turned to the right, up and towards the viewer; the other ways lack that colour."""
+    faces = (((1.0, 0.5, 0.5), "right"), ((0.5, 1.0, 0.5), "up"), ((0.5, 0.5, 1.0), "to you"))
+    return f'<div style="{_KEY}">Faces {"".join(_dot(color, name) for color, name in faces)}</div>'
+
+
+def _depth_legend() -> str:
+    bar = ",".join(_css(color) for color in depth_color(np.linspace(1.0, 0.0, 9)[None])[0].tolist())
+    style = f"flex:1;height:0.7em;border-radius:2px;background:linear-gradient(to right,{bar})"
+    return f'<div style="{_KEY}"><span>near</span><span style="{style}"></span><span>far</span></div>'
+
+
+_LEGENDS = {Look.SEEN: _seen_legend, Look.NORMALS: _normals_legend, Look.DEPTH: _depth_legend}
+
+
+def _dot(color: Sequence[float], name: str) -> str:
+    return f'<span style="white-space:nowrap"><span style="color:{_css(color)}">●</span> {name}</span>'
+
+
+def _css(color: Sequence[float]) -> str:
+    """A colour in [0, 1] as CSS has it."""
+    return f"rgb({','.join(str(round(255 * value)) for value in color)})"

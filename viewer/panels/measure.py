@@ -29,7 +29,8 @@ class MeasurePanel:
         self.points: list[Vector] = []
         self._for: Literal["length", "floor"] = "length"
         gui = viewer.server.gui
-        self._start = gui.add_button("Measure a length", icon=viser.Icon.RULER_2, hint="Then click two points")
+        self._start = gui.add_button("Measure a length", hint="Then click two points")
+        self.icons = ((self._start, viser.Icon.RULER_2),)
         self._result = gui.add_html("")
         self._known = gui.add_number("True length", 1.0, min=1e-6, step=0.001, hint="What the length above really is")
         self._unit = gui.add_text("Unit", "m")

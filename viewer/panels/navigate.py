@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import viser
 
 from viewer.contents import Contents
-from viewer.panels.parts import on_press, tell
+from viewer.panels.parts import note, on_press, tell
 
 if TYPE_CHECKING:
     from viewer.app import Viewer
@@ -30,6 +30,7 @@ class NavigatePanel:
         self._orbit = gui.add_button_group(
             "Orbit", (_CENTRE, _TURN), hint="Circle about the point clicked next; or start and stop circling"
         )
+        gui.add_html(note("Drag: turn · right drag: shift · wheel: zoom · keys W A S D Q E and arrows: fly"))
         on_press(self._photos, lambda tab: viewer.step_photo(tab, 1 if self._photos.value == _NEXT else -1))
         on_press(
             self._views, lambda tab: (viewer.reset_view if self._views.value == _RESET else viewer.level_view)(tab)

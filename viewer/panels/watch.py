@@ -3,12 +3,14 @@
 import html
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import viser
 
+from viewer.guard import guarded
 from viewer.looks import Picture
-from viewer.panels.parts import note, on_change
+from viewer.panels.parts import note
 
 if TYPE_CHECKING:
     from viewer.app import Viewer
@@ -23,6 +25,8 @@ class WatchPanel:
     def __init__(self, viewer: "Viewer") -> None:
         gui = viewer.server.gui
         self._losses: list[float] = []
+        self._by_hand = False
+        """Whether a person chose the photo."""
         self.chosen: Callable[[], None] = lambda: None
         """Called when a person chooses another photo."""
         self.photo = gui.add_dropdown(
@@ -30,7 +34,12 @@ class WatchPanel:
         )
         self._picture = gui.add_image(np.zeros((2, 4, 3), dtype=np.uint8), jpeg_quality=_JPEG, visible=False)
         self._text = gui.add_html("", visible=False)
-        on_change(self.photo, lambda: self.chosen())
+
+        @self.photo.on_update
+        @guarded
+        def _(event: viser.GuiEvent[Any]) -> None:
+            self._by_hand |= event.client is not None
+            self.chosen()
 
     @property
     def text(self) -> str:
@@ -47,8 +56,10 @@ class WatchPanel:
         options = tuple(f"{i} {name}" for i, name in enumerate(names, start=1))
         if options == self.photo.options:
             return
+        chosen = self.photo.value
         self.photo.options = options
-        self.photo.value = options[first]  # type: ignore[misc]  # viser's setter is untyped
+        kept = self._by_hand and chosen in options
+        self.photo.value = chosen if kept else options[first]  # type: ignore[misc]  # viser's setter is untyped
 
     def add_loss(self, loss: float) -> None:
         """Take the loss of the step reached."""

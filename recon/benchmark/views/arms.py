@@ -79,6 +79,7 @@ ARMS: tuple[Arm, ...] = (
     Arm("candidates", "on", "growth first where Gaussians were pruned", {"train.densify.strategy": "candidates"}),
     Arm("floaters", "on", "floaters are removed twice", {"train.densify.floaters.at": "[0.667, 0.833]"}),
     Arm("coherent", "on", "common changes of depth on a grid", {"train.coherent.cell_px": "16"}),
+    Arm("early-stopping", "on", "as many steps as suit a photo left out", {"train.stopping.every": "50"}),
     Arm("structure", "on", "displacements smoothed over neighbours", {"train.structure.every": "10"}),
     Arm("opacity-term", "on", "opacity penalty of 3DGS-MCMC", {"train.loss.opacity": "0.01"}),
     Arm("scale-term", "on", "scale penalty of 3DGS-MCMC", {"train.loss.scale": "0.01"}),

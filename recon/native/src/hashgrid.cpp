@@ -2,13 +2,15 @@
 // multiresolution hash encoding"): the features at the corners of the cell around a point, interpolated, on every level.
 //
 // Eight points go through a level together. Points are taken in blocks small enough for what belongs to them to stay in
-// the first cache while one level after another looks up its own part of the table. The table's gradient is shared
-// between threads by level, not by point, so that no two write to the same place and sums do not depend on their number.
+// the first cache. In a small table one level after another looks up its own part of it; a large one is taken level by
+// level for many blocks, so that only one level at a time needs to be near. The table's gradient is shared between
+// threads by level, not by point, so that no two write to the same place and sums do not depend on their number.
 #include "simd.h"
 #include "threads.h"
 
 #include <algorithm>
 #include <type_traits>
+#include <vector>
 
 namespace {
 
@@ -20,6 +22,8 @@ using recon::NativeF;
 using recon::NativeI;
 
 constexpr int64_t kBlock = 2048;
+constexpr int64_t kBatch = 32 * kBlock;   // of a large table: what is stored for them still fits the third cache
+constexpr int64_t kLargeTable = 1 << 22;  // in bytes: does not fit the second cache together with the points
 constexpr int kCorners = 8;  // bit 0 of a corner's number is its step in x, bit 1 in y, bit 2 in z
 
 }  // namespace
@@ -134,6 +138,13 @@ struct Cell {
     }
 };
 
+// How large a level's part of the table is.
+int64_t size_bytes(const HashGrid& grid, int64_t level) {
+    const Level& place = grid.levels[level];
+    const int64_t side = place.resolution + 1, entries = place.mask != 0 ? int64_t{place.mask} + 1 : side * side * side;
+    return entries * grid.n_features * static_cast<int64_t>(sizeof(float));
+}
+
 // Calls use(cell, first point) for every eight points of a level; in a level that is too large for the second cache, the
 // features of the next eight have been asked for by then (in a small one, asking costs more than waiting).
 template <class Use>
@@ -141,8 +152,7 @@ RECON_INLINE void for_each_cell(const HashGrid& grid, int64_t level, const Posit
                                 const Use& use) {
     constexpr int64_t kLarge = 1 << 19;
     const Level& place = grid.levels[level];
-    const int64_t side = place.resolution + 1, entries = place.mask != 0 ? int64_t{place.mask} + 1 : side * side * side;
-    const bool large = entries * grid.n_features * static_cast<int64_t>(sizeof(float)) > kLarge;
+    const bool large = size_bytes(grid, level) > kLarge;
     const auto make = [&](int64_t i) {
         Cell cell(place, positions, i);
         if (grid.slots) cell.look_up(grid.slots);
@@ -270,17 +280,39 @@ RECON_INLINE void differentiate(const HashGrid& grid, const Cell& cell, float* o
     differentiate<F>(cell, grid.table, out);
 }
 
+// Blocks of points.
+struct Batch {
+    std::vector<Positions> blocks;
+
+    Batch(const float* xyz, int64_t n) {
+        blocks.reserve(static_cast<size_t>((n + kBlock - 1) / kBlock));
+        for (int64_t i = 0; i < n; i += kBlock) blocks.emplace_back(xyz + i * 3, std::min(kBlock, n - i));
+    }
+    // Calls use(block, first point of it) for all blocks.
+    template <class Use>
+    void each(const Use& use) const {
+        for (size_t b = 0; b < blocks.size(); ++b) use(blocks[b], static_cast<int64_t>(b) * kBlock);
+    }
+};
+
+// How many points of n go through the levels together.
+int64_t batch_size(const HashGrid& grid, int64_t n, int n_threads) {
+    int64_t bytes = 0;
+    for (int64_t level = 0; level < grid.n_levels; ++level) bytes += size_bytes(grid, level);
+    if (bytes <= kLargeTable) return kBlock;
+    const int64_t share = (n / n_threads + kBlock - 1) / kBlock * kBlock;
+    return std::max(kBlock, std::min(kBatch, share));
+}
+
 template <int F>
-void forward(const HashGrid& grid, const float* xyz, int64_t n, float* out) {
-    const Positions positions(xyz, n);
+void forward(const HashGrid& grid, const Positions& positions, int64_t level, float* out) {
     const int64_t width = grid.n_levels * F;
-    for (int64_t level = 0; level < grid.n_levels; ++level)
-        for_each_cell(grid, level, positions, grid.table, [&](const Cell& cell, int64_t i) {
-            float features[kLanes * F];
-            interpolate<F>(cell, grid.table, features);
-            for (int64_t l = 0; l < std::min<int64_t>(kLanes, n - i); ++l)
-                std::memcpy(out + (i + l) * width + level * F, features + l * F, F * sizeof(float));
-        });
+    for_each_cell(grid, level, positions, grid.table, [&](const Cell& cell, int64_t i) {
+        float features[kLanes * F];
+        interpolate<F>(cell, grid.table, features);
+        for (int64_t l = 0; l < std::min<int64_t>(kLanes, positions.count - i); ++l)
+            std::memcpy(out + (i + l) * width + level * F, features + l * F, F * sizeof(float));
+    });
 }
 
 // Adds the gradient by the table's rows that come from one level and one block of points.
@@ -304,52 +336,54 @@ void backward_table(const HashGrid& grid, const Positions& positions, int64_t le
     });
 }
 
-// The gradient by the positions of one block of points.
+// Adds the gradient by the positions of one block of points that comes from one level.
 template <int F>
-void backward_positions(const HashGrid& grid, const float* xyz, int64_t n, const float* v_out, float* v_xyz) {
-    const Positions positions(xyz, n);
+void backward_positions(const HashGrid& grid, const Positions& positions, int64_t level, const float* v_out,
+                        float* v_xyz) {
     const int64_t width = grid.n_levels * F;
-    float sums[3][kBlock] = {};
-    for (int64_t level = 0; level < grid.n_levels; ++level) {
-        const float scale = static_cast<float>(grid.levels[level].resolution);
-        for_each_cell(grid, level, positions, grid.table, [&](const Cell& cell, int64_t i) {
-            float slopes[3][kLanes][F];
-            differentiate<F>(grid, cell, slopes[0][0]);
-            for (int64_t l = 0; l < std::min<int64_t>(kLanes, n - i); ++l) {
-                const float* v = v_out + (i + l) * width + level * F;
-                for (int k = 0; k < 3; ++k)
-                    for (int f = 0; f < F; ++f) sums[k][i + l] += scale * slopes[k][l][f] * v[f];
-            }
-        });
-    }
-    for (int64_t i = 0; i < n; ++i)
-        for (int k = 0; k < 3; ++k) {
-            const float x = xyz[i * 3 + k];
-            v_xyz[i * 3 + k] = x >= 0 && x <= 1 ? sums[k][i] : 0.0f;
+    const float scale = static_cast<float>(grid.levels[level].resolution);
+    for_each_cell(grid, level, positions, grid.table, [&](const Cell& cell, int64_t i) {
+        float slopes[3][kLanes][F];
+        differentiate<F>(grid, cell, slopes[0][0]);
+        for (int64_t l = 0; l < std::min<int64_t>(kLanes, positions.count - i); ++l) {
+            const float* v = v_out + (i + l) * width + level * F;
+            for (int k = 0; k < 3; ++k)
+                for (int f = 0; f < F; ++f) v_xyz[(i + l) * 3 + k] += scale * slopes[k][l][f] * v[f];
         }
+    });
 }
 
-// Calls with the number of features as a compile-time constant. False when there is no code for it.
+// Calls with the number of features as a compile-time constant. Returns 0, 1 when there is no code for it, or 2 when
+// memory ran out.
 template <class Call>
-bool with_features(int64_t n, const Call& call) {
-    switch (n) {
-        case 1: call(std::integral_constant<int, 1>()); return true;
-        case 2: call(std::integral_constant<int, 2>()); return true;
-        case 4: call(std::integral_constant<int, 4>()); return true;
-        case 8: call(std::integral_constant<int, 8>()); return true;
-        default: return false;
+int with_features(int64_t n, const Call& call) {
+    try {
+        switch (n) {
+            case 1: call(std::integral_constant<int, 1>()); return 0;
+            case 2: call(std::integral_constant<int, 2>()); return 0;
+            case 4: call(std::integral_constant<int, 4>()); return 0;
+            case 8: call(std::integral_constant<int, 8>()); return 0;
+            default: return 1;
+        }
+    } catch (...) {
+        return 2;
     }
 }
 
 }  // namespace
 
 // out [n, levels * features] at positions [n,3] in [0, 1]; those outside are moved to the border. 1, 2, 4 or 8 features.
-// Returns 0, or 1 when there is no code for so many features; so do all below.
+// Returns 0, 1 when there is no code for so many features, or 2 when memory ran out; so do all below.
 RECON_API int recon_hashgrid_forward(const HashGrid* grid, const float* xyz, int64_t n, float* out, int n_threads) {
-    return !with_features(grid->n_features, [&](auto features) {
+    return with_features(grid->n_features, [&](auto features) {
         constexpr int F = decltype(features)::value;
-        recon::parallel_for(n_threads, n, kBlock, [&](int64_t begin, int64_t end, int) {
-            forward<F>(*grid, xyz + begin * 3, end - begin, out + begin * grid->n_levels * F);
+        const int64_t width = grid->n_levels * F;
+        recon::parallel_for(n_threads, n, batch_size(*grid, n, n_threads), [&](int64_t begin, int64_t end, int) {
+            const Batch batch(xyz + begin * 3, end - begin);
+            for (int64_t level = 0; level < grid->n_levels; ++level)
+                batch.each([&](const Positions& positions, int64_t first) {
+                    forward<F>(*grid, positions, level, out + (begin + first) * width);
+                });
         });
     });
 }
@@ -358,14 +392,16 @@ RECON_API int recon_hashgrid_forward(const HashGrid* grid, const float* xyz, int
 RECON_API int recon_hashgrid_backward_table(const HashGrid* grid, const float* xyz, int64_t n, const float* v_out,
                                             float* v_table, int n_threads) {
     const int64_t groups = std::max<int64_t>(1, std::min<int64_t>(n_threads, grid->n_levels));
-    return !with_features(grid->n_features, [&](auto features) {
+    return with_features(grid->n_features, [&](auto features) {
         constexpr int F = decltype(features)::value;
+        const int64_t width = grid->n_levels * F, step = batch_size(*grid, n, 1);
         recon::parallel_for(n_threads, groups, 1, [&](int64_t group, int64_t, int) {
-            for (int64_t begin = 0; begin < n; begin += kBlock) {
-                const Positions positions(xyz + begin * 3, std::min(kBlock, n - begin));
-                const float* v = v_out + begin * grid->n_levels * F;
+            for (int64_t begin = 0; begin < n; begin += step) {
+                const Batch batch(xyz + begin * 3, std::min(step, n - begin));
                 for (int64_t level = group; level < grid->n_levels; level += groups)
-                    backward_table<F>(*grid, positions, level, v, v_table);
+                    batch.each([&](const Positions& positions, int64_t first) {
+                        backward_table<F>(*grid, positions, level, v_out + (begin + first) * width, v_table);
+                    });
             }
         });
     });
@@ -374,11 +410,19 @@ RECON_API int recon_hashgrid_backward_table(const HashGrid* grid, const float* x
 // The gradient by the positions [n,3]; zero for those outside.
 RECON_API int recon_hashgrid_backward_positions(const HashGrid* grid, const float* xyz, int64_t n, const float* v_out,
                                                 float* v_xyz, int n_threads) {
-    return !with_features(grid->n_features, [&](auto features) {
+    return with_features(grid->n_features, [&](auto features) {
         constexpr int F = decltype(features)::value;
-        recon::parallel_for(n_threads, n, kBlock, [&](int64_t begin, int64_t end, int) {
-            backward_positions<F>(*grid, xyz + begin * 3, end - begin,
-                                         v_out + begin * grid->n_levels * F, v_xyz + begin * 3);
+        const int64_t width = grid->n_levels * F;
+        recon::parallel_for(n_threads, n, batch_size(*grid, n, n_threads), [&](int64_t begin, int64_t end, int) {
+            std::fill(v_xyz + begin * 3, v_xyz + end * 3, 0.0f);
+            const Batch batch(xyz + begin * 3, end - begin);
+            for (int64_t level = 0; level < grid->n_levels; ++level)
+                batch.each([&](const Positions& positions, int64_t first) {
+                    const int64_t at = begin + first;
+                    backward_positions<F>(*grid, positions, level, v_out + at * width, v_xyz + at * 3);
+                });
+            for (int64_t i = begin * 3; i < end * 3; ++i)
+                if (!(xyz[i] >= 0 && xyz[i] <= 1)) v_xyz[i] = 0.0f;
         });
     });
 }

@@ -23,16 +23,24 @@ struct Csr {
 
 using Entry = std::pair<int32_t, float>;
 
+// Products that a row of a b sums up; the row has at most so many entries.
+int64_t products(const Csr& a, const Csr& b, int64_t row) {
+    int64_t count = 0;
+    for (int64_t j = a.starts[row]; j < a.starts[row + 1]; ++j)
+        count += b.starts[a.columns[j] + 1] - b.starts[a.columns[j]];
+    return count;
+}
+
 // Where the entries of rows are written, one after the other.
 struct Piece {
-    std::vector<int32_t> columns;
-    std::vector<float> values;
+    std::unique_ptr<int32_t[]> columns;
+    std::unique_ptr<float[]> values;
     size_t size = 0;
 
-    void make_room(size_t entries) {
-        if (size + entries <= columns.size()) return;
-        columns.resize(std::max(size + entries, 2 * columns.size()));
-        values.resize(columns.size());
+    // For so many entries; new memory is not touched before it is needed.
+    void make_room(int64_t entries) {
+        columns.reset(new int32_t[static_cast<size_t>(entries) + 1]);
+        values.reset(new float[static_cast<size_t>(entries) + 1]);
     }
     void put(int32_t column, float value) {  // without a branch: whether sums are zero cannot be foreseen
         columns[size] = column;
@@ -48,11 +56,8 @@ class Row {
 
     // Row i of a b, ascending by column.
     void append(const Csr& a, const Csr& b, int64_t i, Piece& out) {
-        int64_t most = 0;
-        for (int64_t j = a.starts[i]; j < a.starts[i + 1]; ++j)
-            most += b.starts[a.columns[j] + 1] - b.starts[a.columns[j]];
+        const int64_t most = products(a, b, i);
         if (most == 0) return;
-        out.make_room(static_cast<size_t>(std::min(most, width_)) + 1);
         if (most >= width_) {
             add_to_array<false>(a, b, i);
             scan_array(out);
@@ -161,11 +166,15 @@ RECON_API void* recon_spgemm(const int64_t* a_starts, const int32_t* a_columns, 
         const int64_t chunk = std::max<int64_t>(1, rows / (8 * n_threads));
         product->pieces.resize(static_cast<size_t>((rows + chunk - 1) / chunk));
         recon::parallel_for(n_threads, rows, chunk, [&](int64_t begin, int64_t end, int) {
+            const Csr a = {a_starts, a_columns, a_values}, b = {b_starts, b_columns, b_values};
             Row row(width);
             Piece& piece = product->pieces[static_cast<size_t>(begin / chunk)];
+            int64_t room = 0;
+            for (int64_t i = begin; i < end; ++i) room += std::min(products(a, b, i), width);
+            piece.make_room(room);
             for (int64_t i = begin; i < end; ++i) {
                 const size_t before = piece.size;
-                row.append({a_starts, a_columns, a_values}, {b_starts, b_columns, b_values}, i, piece);
+                row.append(a, b, i, piece);
                 starts[i + 1] = static_cast<int64_t>(piece.size - before);
             }
         });
@@ -181,7 +190,7 @@ RECON_API void* recon_spgemm(const int64_t* a_starts, const int32_t* a_columns, 
 RECON_API void recon_spgemm_take(void* address, int32_t* columns, float* values) {
     const std::unique_ptr<Product> product(static_cast<Product*>(address));
     for (const Piece& piece : product->pieces) {
-        columns = std::copy_n(piece.columns.begin(), piece.size, columns);
-        values = std::copy_n(piece.values.begin(), piece.size, values);
+        columns = std::copy_n(piece.columns.get(), piece.size, columns);
+        values = std::copy_n(piece.values.get(), piece.size, values);
     }
 }

@@ -4,8 +4,7 @@
 // Columns of b are taken a strip at a time that fits the second cache, and within it a tile at a time whose sums stay in
 // registers while the nonzeros of a row pass. When rows of b are used often, the tiles are first copied next to each
 // other: rows of a wide b lie a power of two apart and would drive each other out of the first cache. When they are used
-// seldom, copying costs more than it saves, and a row passes over the whole strip; when hardly at all, a strip is all of
-// b, so that both b and the result are walked in long runs.
+// seldom, copying costs more than it saves, and a few of them at a time are added to a row of the result in long runs.
 #include "simd.h"
 #include "threads.h"
 
@@ -20,10 +19,12 @@ using recon::kLanes;
 constexpr int64_t kTileVectors = 8;
 constexpr int64_t kTile = kTileVectors * kLanes;
 constexpr int64_t kStrip = 8 * kTile;
+constexpr int64_t kRun = 4096;        // columns of the result that stay in the first cache while rows are added to them
 constexpr int64_t kOften = 16;        // measured: from about as many uses of a row of b, copying pays
-constexpr int64_t kSeldom = 3;        // below, not even strips do
+constexpr int64_t kSeldom = 6;        // below, neither strips nor tiles do
 constexpr int64_t kBlockRows = 4;     // rows of a block that share what is loaded of b
-constexpr int64_t kBlockVectors = 2;  // with 4 rows: 8 sums, enough to hide the latency of their additions
+constexpr int64_t kBlockVectors = 3;  // with 4 rows: 12 sums hide the latency of their additions, 4 registers are left
+constexpr int64_t kOftenBlocks = 3;   // blocks go through b in narrower tiles, so that copying pays earlier
 
 struct Csr {
     const int64_t* starts;
@@ -118,18 +119,63 @@ void tile_rows(const Matrix& a, int64_t first, int64_t last, const float* tile, 
     }
 }
 
-// Calls task(first column, columns, first row, last row, copy) for strips of b, whose rows are used `uses` times each;
-// rows are split when strips are too few. Only copies may be of a part that is not a multiple of `unit`: the rest would
+// Adds `Count` rows of b, scaled, to a row of the result of `n` columns, a multiple of the lanes; or sets it to that.
+template <int Count, bool kSet>
+void add_run(const float* scales, const float* const* rows, float* out, int64_t n) {
+    Float8 x[Count];
+    for (int i = 0; i < Count; ++i) x[i] = Float8(scales[i]);
+    for (int64_t c = 0; c < n; c += kLanes) {
+        Float8 sum = kSet ? Float8(0.0f) : Float8::load(out + c);
+        for (int i = 0; i < Count; ++i) sum += x[i] * Float8::load(rows[i] + c);
+        sum.store(out + c);
+    }
+}
+
+template <bool kSet>
+void add_runs(int count, const float* scales, const float* const* rows, float* out, int64_t n) {
+    switch (count) {
+        case 1: return add_run<1, kSet>(scales, rows, out, n);
+        case 2: return add_run<2, kSet>(scales, rows, out, n);
+        case 3: return add_run<3, kSet>(scales, rows, out, n);
+        default: return add_run<4, kSet>(scales, rows, out, n);
+    }
+}
+
+// A row of the result in long runs over rows of b, `stride` apart.
+template <class Matrix>
+void row_in_runs(const Matrix& a, int64_t row, const float* b, int64_t stride, float* out, int64_t n) {
+    float scales[4];
+    const float* rows[4];
+    int held = 0;
+    bool empty = true;
+    const auto add = [&] {
+        if (empty) add_runs<true>(held, scales, rows, out, n);
+        else add_runs<false>(held, scales, rows, out, n);
+        empty = false;
+        held = 0;
+    };
+    a.each(row, [&](float value, int64_t column) {
+        scales[held] = value;
+        rows[held] = b + column * stride;
+        if (++held == 4) add();
+    });
+    if (held > 0) add();
+    if (empty) std::memset(out, 0, static_cast<size_t>(n) * sizeof(float));
+}
+
+// Calls task(first column, columns, first row, last row, copy) for strips of b; rows are split when strips are too few.
+// Only copies may be of a part that is not a multiple of `unit`: the rest would
 // be read beyond the end of b.
 template <class Task>
-void for_each_strip(int64_t rows, int64_t columns, int64_t unit, int64_t uses, int n_threads, const Task& task) {
-    const int64_t width = uses < kSeldom ? columns : kStrip, strips = (columns + width - 1) / width;
+void for_each_strip(int64_t rows, int64_t columns, int64_t width, int64_t unit, bool copy, int n_threads,
+                    const Task& task) {
+    const int64_t strips = (columns + width - 1) / width;
     const int64_t parts = strips >= 2 * n_threads ? 1 : std::max<int64_t>(1, std::min<int64_t>(n_threads, rows));
     recon::parallel_for(n_threads, strips * parts, 1, [&](int64_t begin, int64_t end, int) {
         for (int64_t i = begin; i < end; ++i) {
             const int64_t part = i % parts, first = i / parts * width, count = std::min(width, columns - first);
             const int64_t row0 = part * rows / parts, row1 = (part + 1) * rows / parts;
-            const int64_t whole = uses >= kOften ? 0 : count / unit * unit;
+            const int64_t whole = copy ? 0 : count / unit * unit;
             if (whole > 0) task(first, whole, row0, row1, false);
             if (whole < count) task(first + whole, count - whole, row0, row1, true);
         }
@@ -139,8 +185,14 @@ void for_each_strip(int64_t rows, int64_t columns, int64_t unit, int64_t uses, i
 template <class Matrix>
 void multiply(const Matrix& a, int64_t rows, int64_t nonzeros, const Dense& b, float* out, int n_threads) {
     const int64_t uses = nonzeros / std::max<int64_t>(1, b.rows);
-    for_each_strip(rows, b.columns, kLanes, uses, n_threads,
+    const bool runs = uses < kSeldom;
+    for_each_strip(rows, b.columns, runs ? kRun : kStrip, kLanes, uses >= kOften, n_threads,
                    [&](int64_t first, int64_t count, int64_t row0, int64_t row1, bool copy) {
+        if (!copy && runs) {
+            for (int64_t row = row0; row < row1; ++row)
+                row_in_runs(a, row, b.values + first, b.columns, out + row * b.columns + first, count);
+            return;
+        }
         const Strip strip(b, first, count, kTile, copy);
         const int64_t tiles = (count + kTile - 1) / kTile, together = copy ? row1 - row0 : 1;
         for (int64_t row = row0; row < row1; row += together)
@@ -154,11 +206,11 @@ void multiply(const Matrix& a, int64_t rows, int64_t nonzeros, const Dense& b, f
 RECON_INLINE void add_block(const float* block, int64_t width, const float* tile, int64_t stride,
                             Float8 sums[kBlockRows][kBlockVectors]) {
     for (int64_t c = 0; c < width; ++c, tile += stride) {
-        const Float8 left = Float8::load(tile), right = Float8::load(tile + kLanes);
+        Float8 from[kBlockVectors];
+        for (int64_t v = 0; v < kBlockVectors; ++v) from[v] = Float8::load(tile + v * kLanes);
         for (int64_t q = 0; q < kBlockRows; ++q) {
             const Float8 x(block[q * width + c]);
-            sums[q][0] += x * left;
-            sums[q][1] += x * right;
+            for (int64_t v = 0; v < kBlockVectors; ++v) sums[q][v] += x * from[v];
         }
     }
 }
@@ -227,7 +279,7 @@ RECON_API int recon_block_mm(const int64_t* starts, const int32_t* columns, cons
     constexpr int64_t kWide = kBlockVectors * kLanes;
     try {
         const int64_t uses = starts[block_rows] * (height / kBlockRows) / std::max<int64_t>(1, k / width);
-        for_each_strip(block_rows, n, kWide, uses, n_threads,
+        for_each_strip(block_rows, n, kStrip / kWide * kWide, kWide, uses >= kOftenBlocks, n_threads,
                        [&](int64_t first, int64_t count, int64_t row0, int64_t row1, bool copy) {
             const Strip strip({b, k, n}, first, count, kWide, copy);
             for (int64_t t = 0; t * kWide < count; ++t)

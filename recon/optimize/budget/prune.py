@@ -14,8 +14,8 @@ from torch import Tensor
 
 from recon.errors import InputError
 from recon.optimize.budget.config import BudgetConfig
-from recon.optimize.budget.importance import importance
 from recon.render import Rasterizer
+from recon.render.importance import importance
 from recon.render.looks import looks_around
 from recon.render.refit import RefitConfig, refit
 from recon.sparse import Cubic, keep_count

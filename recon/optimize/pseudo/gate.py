@@ -15,20 +15,17 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from recon.metrics import psnr
 from recon.optimize.budget.config import BudgetConfig
-from recon.optimize.cameras import CameraParameters
 from recon.optimize.config import TrainConfig
+from recon.optimize.left_out import between_others, chosen_photos, in_front_of_black
 from recon.optimize.pseudo.config import PseudoConfig
 from recon.optimize.pseudo.views import Scenery
 from recon.optimize.targets import resample
 from recon.priors.diffusion import Prior, Views
 from recon.render import Rasterizer, render
-from recon.stereo import StereoConfig
-from recon.stereo.fuse import fuse
 from recon.types import Cameras, DepthMaps, PosedScene, Splats
 
 logger = logging.getLogger(__name__)
@@ -127,13 +124,6 @@ def short(config: TrainConfig) -> TrainConfig:
     )
 
 
-def without_exposures(scene: PosedScene, cameras: CameraParameters) -> PosedScene:
-    """Photos in the colours of the splats, with the cameras as they are now."""
-    device = cameras.log_gains.device
-    images = tuple(cameras.unexpose(image.to(device), i).clamp(0, 1).cpu() for i, image in enumerate(scene.images))
-    return replace(scene, images=images, cameras=cameras.cameras().to("cpu"))
-
-
 def _verdict(found: Sequence[LeftOut], config: PseudoConfig, seconds: float, late: str) -> Judgement:
     if not found:
         reason = "In no view of a left-out photo was the prior sure of anything, so it is not used."
@@ -181,47 +171,6 @@ def view_of(splats: Splats, camera: Cameras, rest: PosedScene, rasterizer: Raste
     photos = tuple(in_front_of_black(rest, i).to(device) for i in range(len(rest)))
     scenery = Scenery(photos, rest.cameras.to(device), tuple(drawn[1:]))
     return scenery.views(drawn[0], camera.to(device), references, seed=0)
-
-
-def in_front_of_black(scene: PosedScene, index: int) -> Float[Tensor, "_ _ 3"]:
-    image = scene.images[index]
-    return image if scene.masks is None else image * scene.masks[index][..., None]
-
-
-def between_others(cameras: Cameras, index: int) -> float:
-    """In (0, 1]: 1 for a camera on the line between two others, about 1/9 for the end of an evenly spaced row.
-
-    The square of how much of the detour by this camera, between the two others that make it largest, is their distance.
-    """
-    apart = torch.cdist(cameras.centers, cameras.centers)
-    detour = (apart[index][:, None] + apart[index][None]).clamp_min(1e-12)
-    share = apart / detour
-    share[index], share[:, index] = 0, 0
-    return max(1e-3, float(share.max().clamp(max=1)) ** 2)
-
-
-def chosen_photos(
-    scene: PosedScene, depths: DepthMaps | None, indices: Sequence[int]
-) -> tuple[PosedScene, DepthMaps | None]:
-    """Some of the photos with their depth, and the points that their depth makes."""
-    masks = None if scene.masks is None else tuple(scene.masks[i] for i in indices)
-    part = PosedScene(
-        tuple(scene.names[i] for i in indices),
-        tuple(scene.images[i] for i in indices),
-        scene.cameras[indices],
-        scene.points,
-        masks,
-    )
-    if depths is None or depths.normals is None:
-        return part, depths if depths is None else _maps(depths, indices)
-    maps = _maps(depths, indices)
-    cloud = fuse(part, maps, StereoConfig())
-    return (replace(part, points=cloud) if len(cloud) else part), maps
-
-
-def _maps(depths: DepthMaps, indices: Sequence[int]) -> DepthMaps:
-    normals = None if depths.normals is None else tuple(depths.normals[i] for i in indices)
-    return DepthMaps(tuple(depths.depth[i] for i in indices), tuple(depths.confidence[i] for i in indices), normals)
 
 
 def shrunk(scene: PosedScene, depths: DepthMaps | None, config: PseudoConfig) -> tuple[PosedScene, DepthMaps | None]:

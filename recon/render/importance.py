@@ -17,8 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recon.render import Rasterizer, shares
+from recon.render.base import Rasterizer
 from recon.render.looks import Looks
+from recon.render.share import shares
 from recon.types import Cameras, Splats
 
 
