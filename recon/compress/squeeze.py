@@ -7,7 +7,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from recon.compress.codes import Codes, dequantise, quantise, requantise
-from recon.compress.importance import shares_in, visible_size
 from recon.compress.order import canonical, curve_order
 from recon.compress.ply import ply_bytes
 from recon.compress.presets import CompressConfig
@@ -16,7 +15,7 @@ from recon.compress.sog import image_size, sog_bytes
 from recon.errors import InputError
 from recon.events import EventSink, ignore
 from recon.render import Rasterizer
-from recon.render.importance import importance
+from recon.render.importance import importance, shares_in, visible_size
 from recon.render.looks import Looks, looks_around
 from recon.render.refit import Penalty, RefitConfig, refit
 from recon.types import Cameras, Splats
@@ -75,7 +74,7 @@ def squeeze(
     looks = looks_around(before, cameras, config.views, config.max_side, rasterizer)
     count = _wanted(splats, config, config.keep, fitted=True)
     splats = reduce(splats, count, looks, rasterizer, config, emit)
-    weights = shares_in(splats, looks.thinned(WEIGHING), rasterizer)
+    weights = shares_in(splats, looks.thinned(WEIGHING), rasterizer).cpu()
     codes = quantise(splats, config.quantise, weights + 1e-3)
 
     def rounding(moving: Splats) -> Splats:

@@ -26,12 +26,25 @@ from recon.types import Cameras, Splats
 def importance(splats: Splats, looks: Looks, rasterizer: Rasterizer, seed: int) -> Float[Tensor, " N"]:
     """Share times change of colour (root of the sum of squares) over the views; on the rasterizer's device."""
     generator = torch.Generator().manual_seed(seed)
-    share = torch.zeros(len(splats), device=rasterizer.device)
-    change = torch.zeros_like(share)
+    change = torch.zeros(len(splats), device=rasterizer.device)
     for i in range(len(looks)):
-        share += shares(splats, looks.cameras[i], looks.weights[None], rasterizer)[0][:, 0]
         change += changes(splats, looks.cameras[i], looks.weights, rasterizer, generator)
-    return share * change.sqrt()
+    return shares_in(splats, looks, rasterizer) * change.sqrt()
+
+
+def shares_in(splats: Splats, looks: Looks, rasterizer: Rasterizer) -> Float[Tensor, " N"]:
+    """Pixels' worth of colour that comes from each Gaussian, weighted and summed over the views; on the rasterizer's
+    device."""
+    total = torch.zeros(len(splats), device=rasterizer.device)
+    for i in range(len(looks)):
+        total += shares(splats, looks.cameras[i], looks.weights[None], rasterizer)[0][:, 0]
+    return total
+
+
+def visible_size(splats: Splats) -> Float[Tensor, " N"]:
+    """Without cameras: opacity times the area of the largest ellipse that the Gaussian can show."""
+    two = splats.log_scales.sort(dim=1).values[:, 1:].sum(dim=1)
+    return splats.opacities * two.exp()
 
 
 def changes(

@@ -141,9 +141,8 @@ def test_sog_bounds(tmp_path: Path, n: int, K: int):
     assert float((splats.log_scales - found.log_scales).abs().max()) <= HALF * step(splats.log_scales) + 1e-5
     assert float((splats.sh0 - found.sh0).abs().max()) <= HALF * step(splats.sh0) + 1e-5
     assert float((splats.opacities - found.opacities).abs().max()) < HALF / 255
-    assert (
-        float(turn_between(splats, found).max()) < 1.1
-    )  # three components off by half a step, the fourth by their sum
+    # Three components off by half a step, the fourth by their sum.
+    assert float(turn_between(splats, found).max()) < 1.1
     if K:  # fewer than 4096 Gaussians have a set of coefficients each
         assert float((splats.shN - found.shN).abs().max()) <= HALF * step(splats.shN) + 1e-5
 

@@ -7,11 +7,11 @@ import torch
 
 from recon.compress import PRESETS, CompressConfig, ply_bytes, squeeze
 from recon.compress.codes import QuantiseConfig, dequantise, quantise, requantise, ruler, to_log
-from recon.compress.importance import shares_in, visible_size
 from recon.compress.squeeze import most, reduce
 from recon.errors import InputError
 from recon.metrics import psnr
 from recon.render import render, select_rasterizer
+from recon.render.importance import shares_in, visible_size
 from recon.render.looks import looks_around
 from recon.render.refit import RefitConfig, refit, straight_through
 from recon.types import SH_C0, Cameras, Splats
