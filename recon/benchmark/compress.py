@@ -2,10 +2,10 @@
 
 Few-view scenes are trained with some photos held out, then stored in every way; what is read back is rendered in the
 held-out photos' places. With `--full` also scenes below RECON_DATA, with given cameras and six photos each; the
-splat files in RECON_DATA/dev/splats, which have no photos: their sizes alone; and the time that 300 000 Gaussians take.
+splat files in RECON_DATA/dev/splats, which have no photos; and the time that 300 000 Gaussians take.
 """
 
-import gzip
+import math
 import os
 import subprocess
 import sys
@@ -18,14 +18,19 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 
+import torch
+
 from recon import native
 from recon.benchmark import machine
 from recon.benchmark.demo import demo_folder
 from recon.benchmark.registry import BenchOptions
 from recon.benchmark.results import BenchResult, Cell, Table
+from recon.benchmark.splat_files import file_table, gzipped_bytes
 from recon.compress import PRESETS, SPLAT_SUFFIXES, CompressConfig, ply_bytes, read_splats, squeeze, write_splats
+from recon.compress.compact import Kind
 from recon.data.folder import list_photos
 from recon.errors import InputError, ReconError
+from recon.geometry.so3 import quat_to_rotmat
 from recon.metrics import ImageScores, score_image
 from recon.optimize.budget.config import BudgetConfig
 from recon.optimize.budget.prune import within_budget
@@ -34,19 +39,26 @@ from recon.pipeline.evaluate import Scored, score
 from recon.pipeline.monitor import cpu_seconds
 from recon.pipeline.pictures import render_view
 from recon.pipeline.stages import Trained
-from recon.render import Rasterizer
+from recon.render import Rasterizer, select_rasterizer
 from recon.runfolder import RunFolder, open_run
 from recon.types import Splats
 
 PHOTOS = 6
 FULL_SCENES = ("dev/lund_door", "bench/llff_fern", "bench/kitchen")
 LARGE = 300_000
-"""So many Gaussians, about, are in the scene that is timed."""
+"""So many Gaussians are in the scene that is timed."""
 LARGE_OPTIONS = (
     *("--set", "dense.scale=1"),
     *("--set", f"train.init.max_gaussians={LARGE - 20_000}", "--set", f"train.densify.max_gaussians={LARGE}"),
 )
+HALVED = math.log(0.7)
+"""How much narrower half a Gaussian is."""
 SPLAT_FOLDER = "dev/splats"
+COLORS: tuple[tuple[str, Kind], ...] = (
+    *((preset, "harmonics") for preset in PRESETS),
+    *(("web", kind) for kind in ("hybrid", "latents", "field")),
+)
+"""Presets whose colours a network knows."""
 HALF = BudgetConfig()
 """How half of the Gaussians are left out; how many these are, the scene says."""
 COLUMNS = ("format", "Gaussians", "MB", "smaller", "dB lost", "SSIM lost", "LPIPS more", "write CPU-s", "read CPU-s")
@@ -81,7 +93,7 @@ def run(options: BenchOptions) -> BenchResult:
     tables = [measure(train_scene("demo", demo_folder(), options.seed))]
     if data is not None:
         tables += [measure(train_scene(name, data / name, options.seed)) for name in FULL_SCENES]
-        tables.append(file_table(data / SPLAT_FOLDER))
+        tables.append(file_table(data / SPLAT_FOLDER, select_rasterizer()))
         tables.append(time_table(train_scene("demo, large", demo_folder(), options.seed, LARGE_OPTIONS)))
     return BenchResult(
         name="compress",
@@ -134,10 +146,11 @@ def open_scene(name: str, folder: RunFolder) -> Scene:
 
 
 def measure(scene: Scene) -> Table:
-    """All formats, trained under a budget of half the Gaussians, then all presets."""
+    """All formats, trained under a budget of half the Gaussians, all presets, and colours that a network knows."""
     splats = scene.trained.splats
-    before = scene.scores(splats)
-    rows: list[tuple[Cell, ...]] = [("PLY, gzip", len(splats), *_gzipped(splats), 0.0, 0.0, 0.0, None, None)]
+    before, zipped = scene.scores(splats), gzipped_bytes(splats)
+    size = (zipped / 1e6, ply_bytes(splats) / zipped)
+    rows: list[tuple[Cell, ...]] = [("PLY, gzip", len(splats), *size, 0.0, 0.0, 0.0, None, None)]
     with tempfile.TemporaryDirectory(prefix="recon-bench-") as scratch:
         for suffix in SPLAT_SUFFIXES:
             stored = _store(Path(scratch) / f"splats{suffix}", partial(write_splats, splats=splats))
@@ -147,34 +160,19 @@ def measure(scene: Scene) -> Table:
         for preset, config in PRESETS.items():
             stored = _store(Path(scratch) / "small.sog", partial(_squeeze_to, scene=scene, config=config))
             rows.append(_row(f"{preset} (.sog)", stored, ply_bytes(splats), before, scene.scores(stored.splats)))
+        for preset, colors in COLORS:
+            config = replace(PRESETS[preset], colors=colors)
+            stored = _store(Path(scratch) / "small.csog", partial(_squeeze_to, scene=scene, config=config))
+            rows.append(_row(f"{preset}, {colors}", stored, ply_bytes(splats), before, scene.scores(stored.splats)))
     quality = " / ".join(f"{mean:.3f}" for mean in _means(before) if mean is not None)
     note = f"{len(before)} held-out photos; as trained: PSNR / SSIM / LPIPS {quality}. `smaller`: than the PLY."
     return Table(scene.name, COLUMNS, tuple(rows), note)
 
 
-def file_table(folder: Path) -> Table:
-    """Sizes of splat files without photos; nothing is left out of these."""
-    files = sorted(path for path in folder.glob("*") if path.suffix in (".ply", ".splat"))
-    formats = (".spz", ".sog", *PRESETS)
-    rows: list[tuple[Cell, ...]] = []
-    for file in files:
-        splats = read_splats(file)
-        sizes: list[Cell] = [len(splats), _gzipped(splats)[1]]
-        with tempfile.TemporaryDirectory(prefix="recon-bench-") as scratch:
-            for kind in formats:
-                path = Path(scratch) / f"splats{kind if kind.startswith('.') else '.sog'}"
-                if kind in PRESETS:
-                    path.write_bytes(squeeze(splats, PRESETS[kind]).data)
-                else:
-                    write_splats(path, splats)
-                sizes.append(ply_bytes(splats) / path.stat().st_size)
-        rows.append((file.name, *sizes))
-    note = "How many times smaller than the PLY file with the same harmonics."
-    return Table("splat files without photos", ("file", "Gaussians", "PLY, gzip", *formats), tuple(rows), note)
-
-
 def time_table(scene: Scene) -> Table:
     """How long packing and unpacking take, on as many threads as there are."""
+    trained = scene.trained
+    scene = replace(scene, trained=replace(trained, splats=grown(trained.splats, LARGE)))
     splats = scene.trained.splats
     before = scene.scores(splats)
     rows: list[tuple[Cell, ...]] = []
@@ -192,8 +190,24 @@ def time_table(scene: Scene) -> Table:
         "time for a large scene",
         ("preset", "Gaussians", "smaller", "dB lost", "seconds, both ways", "write CPU-s", "read CPU-s"),
         tuple(rows),
-        f"{len(scene.trained.cameras)} photos of {width}x{height}; {native.thread_count()} threads.",
+        f"{len(scene.trained.cameras)} photos of {width}x{height}; {native.thread_count()} threads. "
+        f"{len(trained.splats)} Gaussians as trained, the largest of them cut in two; dB lost: to these.",
     )
+
+
+def grown(splats: Splats, count: int) -> Splats:
+    """Exactly `count`: the largest are cut in two along their longest axis, again and again."""
+    while len(splats) < count:
+        order = splats.log_scales.amax(1).argsort(descending=True, stable=True)
+        cut, whole = order[: count - len(splats)], order[count - len(splats) :]
+        longest = splats.log_scales[cut].argmax(1)
+        axes = quat_to_rotmat(torch.nn.functional.normalize(splats.quats[cut], dim=1))
+        along = axes.gather(2, longest[:, None, None].expand(-1, 3, 1))[..., 0]
+        apart = along * splats.scales[cut].amax(1, keepdim=True) / 2
+        narrower = splats.log_scales[cut] + HALVED * torch.nn.functional.one_hot(longest, 3)
+        halves = [replace(splats[cut], means=splats.means[cut] + side * apart, log_scales=narrower) for side in (-1, 1)]
+        splats = Splats.cat([splats[whole], *halves])
+    return splats[:count]
 
 
 def _squeeze_to(path: Path, scene: Scene, config: CompressConfig) -> None:
@@ -246,12 +260,3 @@ def _means(scores: list[ImageScores]) -> tuple[float, float, float | None]:
     """PSNR, SSIM and LPIPS; that of pictures too small for it is not known."""
     lpips = [s.lpips for s in scores if s.lpips is not None]
     return fmean(s.psnr for s in scores), fmean(s.ssim for s in scores), fmean(lpips) if lpips else None
-
-
-def _gzipped(splats: Splats) -> tuple[float, float]:
-    """Megabytes, and how many times smaller, of the PLY file after gzip."""
-    with tempfile.TemporaryDirectory(prefix="recon-bench-") as scratch:
-        path = Path(scratch) / "splats.ply"
-        write_splats(path, splats)
-        size = len(gzip.compress(path.read_bytes(), 6))
-    return size / 1e6, ply_bytes(splats) / size

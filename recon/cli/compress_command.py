@@ -14,18 +14,17 @@ from recon.pipeline.compress import CompressReport, compress_file, compress_run
 from recon.pipeline.summary import thousands
 from recon.runfolder import open_run
 
-SUFFIX = ".sog"
-
 
 def execute(options: Compress, console: Console) -> Result:
     """Compress a run, or a file alone."""
     config, source = _config(options), options.source.expanduser()
+    name = options.preset if config.colors is None else f"{options.preset}_{config.colors}"
     if source.is_file():
-        out = _out(options, source.with_name(f"{source.name.split('.')[0]}_{options.preset}{SUFFIX}"))
+        out = _out(options, config, source.with_name(f"{source.name.split('.')[0]}_{name}{_suffix(config)}"))
         report = compress_file(source, out, config)
     else:
         folder = open_run(source, need={"splats": f"recon train {source}"})
-        out = _out(options, folder.root / f"splats_{options.preset}{SUFFIX}")
+        out = _out(options, config, folder.root / f"splats_{name}{_suffix(config)}")
         keep_memory()
         announce_compiling(console)
         with progress_sink(console) as sink:
@@ -40,13 +39,19 @@ def _config(options: Compress) -> CompressConfig:
         if value is not None and value <= 0:
             raise InputError(f"{name} must be more than 0, got {value}.")
     target = None if options.target_mb is None else round(options.target_mb * 1e6)
-    return replace(config, max_gaussians=options.max_gaussians, target_bytes=target)
+    colors = None if options.colors == "stored" else options.colors
+    return replace(config, max_gaussians=options.max_gaussians, target_bytes=target, colors=colors)
 
 
-def _out(options: Compress, default: Path) -> Path:
+def _suffix(config: CompressConfig) -> str:
+    return ".sog" if config.colors is None else ".csog"
+
+
+def _out(options: Compress, config: CompressConfig, default: Path) -> Path:
     out = default if options.out is None else options.out.expanduser()
-    if out.is_dir() or out.suffix.lower() != SUFFIX:
-        raise InputError(f"--out {out} must be a file ending in {SUFFIX}; recon convert writes other formats.")
+    suffix = _suffix(config)
+    if out.is_dir() or out.suffix.lower() != suffix:
+        raise InputError(f"--out {out} must be a file ending in {suffix}; recon convert writes other formats.")
     return out
 
 

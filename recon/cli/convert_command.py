@@ -10,7 +10,7 @@ from recon.pipeline.summary import thousands
 def execute(options: Convert, console: Console) -> Result:
     """Read one, write the other; both suffixes are looked at before the work."""
     source, out = options.source.expanduser(), options.out.expanduser()
-    splat_suffix(out)
+    splat_suffix(out, writing=True)
     if out.is_dir():
         raise InputError(f"{out} is a folder. Say which file to write, such as {out / source.stem}.sog.")
     splats = read_splats(source)

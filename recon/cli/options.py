@@ -205,6 +205,9 @@ class Render(Command):
     background: Literal["black", "white", "transparent"] = "black"
     """What lies behind the splats, such as behind an object that was masked; a video of transparent pictures is
     black there."""
+    repair: Annotated[str, arg(metavar="none|blend|embedded|NAME")] = "none"
+    """Repair each picture by a prior for pictures, as far as that mends views of left-out photos: blend (the photos
+    alone), embedded (a small network that ships with recon), or a large one (see docs/priors.md)."""
     device: Device = "auto"
     """Where to render; auto takes a CUDA GPU if there is one."""
     common: OmitArgPrefixes[Common] = field(default_factory=Common)
@@ -234,7 +237,8 @@ class Export(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Convert(Command):
-    """Write a splat file in another format; the suffixes choose: .ply, .compressed.ply, .splat, .spz, .sog."""
+    """Write a splat file in another format; the suffixes choose: .ply, .compressed.ply, .splat, .spz, .sog; .csog is
+    only read."""
 
     module: ClassVar[str] = "convert_command"
     source: Positional[Annotated[Path, arg(metavar="FILE")]]
@@ -257,8 +261,12 @@ class Compress(Command):
     preset: Literal["lossless", "web", "tiny"] = "web"
     """lossless: about a tenth of the PLY file and no loss that can be seen (the numbers are rounded all the same);
     web: about a 25th; tiny: about a 50th, soft in fine detail."""
+    colors: Literal["stored", "harmonics", "hybrid", "field", "latents"] = "stored"
+    """stored: in the file. The others write .csog files, which only recon reads. There a hash grid and a small network
+    know how colours change with the direction (harmonics), opacity too (hybrid), or all of it (field) by where a
+    Gaussian is; latents: all of it by a few numbers that each Gaussian has."""
     out: Annotated[Path | None, unset("FILE", "splats_PRESET.sog in the run folder, or beside the file")] = None
-    """What to write, ending in .sog."""
+    """What to write, ending in .sog; .csog with --colors."""
     target_mb: Annotated[float | None, unset("MB", "no limit")] = None
     """The file is at most so large."""
     max_gaussians: Annotated[int | None, unset("N", "no limit")] = None

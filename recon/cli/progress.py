@@ -16,7 +16,7 @@ TITLES = {
     "poses": "Finding cameras",
     "dense": "Dense points",
     "placing": "Doubtful photos",
-    "train": "Training splats",
+    "train": "Training",
     "evaluate": "Measuring",
     "export": "Writing results",
     "generate": "Rendering scenes",

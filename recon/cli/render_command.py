@@ -19,10 +19,13 @@ from recon.files import write_json
 from recon.pipeline import open_finished
 from recon.pipeline.core import Run
 from recon.pipeline.pictures import render_view, save_depth, save_rgb, save_rgba
+from recon.pipeline.repair import Repairer, make_repairer
 from recon.pipeline.stages import Trained
 from recon.runfolder import open_run
 from recon.types import Cameras, Rendering
 from recon.video import VideoConfig, even_size, path_cameras, write_video
+
+NOT_THE_SPLATS = "What these pictures show is not all in the splats."
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,20 @@ def execute(options: Render, console: Console) -> Result:
         shots = plan(run, options)
         out = (options.out or folder.renders / shots.label).expanduser()
         sink(StageStarted("render"))
-        index = render_all(run, shots, out, options)
-        write_json(out / "renders.json", {"depth": "z-depth = grey level * depth_unit, in world units", "views": index})
+        repairer = make_repairer(run, options.repair)
+        index = render_all(run, shots, out, options, repairer)
+        about: dict[str, Any] = {"depth": "z-depth = grey level * depth_unit, in world units", "views": index}
+        if repairer is not None:
+            about["repair"] = {"prior": options.repair, "note": NOT_THE_SPLATS} | repairer.judgement.details()
+        write_json(out / "renders.json", about)
         video = None if options.no_video else _video(shots, out, index, options.fps)
     value = {"status": "done", "out": str(out), "frames": len(index), "video": str(video) if video else None}
     ending = f", video {video}" if video else ""
-    return Result(value, [f"Rendered {len(index)} views -> {out}{ending}"])
+    lines = [f"Rendered {len(index)} views -> {out}{ending}"]
+    if repairer is not None:
+        value["repair_strength"] = round(repairer.judgement.strength, 3)
+        lines.append(f"Repaired by {options.repair}, strength {repairer.judgement.strength:.2f}. {NOT_THE_SPLATS}")
+    return Result(value, lines)
 
 
 def plan(run: Run, options: Render) -> Shots:
@@ -90,7 +101,9 @@ def _unique_stems(names: list[str]) -> list[str]:
     return [stem if stems.count(stem) == 1 else f"{stem}_{i:04d}" for i, stem in enumerate(stems)]
 
 
-def render_all(run: Run, shots: Shots, out: Path, options: Render) -> list[dict[str, Any]]:
+def render_all(
+    run: Run, shots: Shots, out: Path, options: Render, repairer: Repairer | None = None
+) -> list[dict[str, Any]]:
     """Write each picture; returns the index of what was written."""
     trained: Trained = run.value("train")
     trained = replace(trained, splats=trained.splats.to(run.rasterizer.device))
@@ -98,7 +111,8 @@ def render_all(run: Run, shots: Shots, out: Path, options: Render) -> list[dict[
     for i, name in enumerate(shots.names):
         run.emit(Progress("render", i, len(shots.names), name))
         rendering = render_view(trained.splats, shots.cameras[i], run.rasterizer)
-        save_over(out / f"{name}.png", rendering, options.background)
+        shown = rendering if repairer is None else repairer(rendering, shots.cameras[i])
+        save_over(out / f"{name}.png", shown, options.background)
         row: dict[str, Any] = {"name": name, "rgb": f"{name}.png"}
         if options.depth:
             row |= {"depth": f"{name}.depth.png", "depth_unit": save_depth(out / f"{name}.depth.png", rendering.depth)}

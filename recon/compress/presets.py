@@ -9,6 +9,7 @@ compress`.
 from dataclasses import dataclass, field
 
 from recon.compress.codes import QuantiseConfig
+from recon.compress.compact import Kind
 from recon.render.refit import RefitConfig
 
 SETTLE = RefitConfig(
@@ -41,6 +42,8 @@ class CompressConfig:
     """Longest side of these, in pixels, without their frame."""
     bit: float = 0.0
     """Mean squared error that fitting may add to save one bit a Gaussian."""
+    colors: Kind | None = None
+    """What knows the colours in the place of stored ones: see `recon.compress.compact`; None: they are stored."""
     quantise: QuantiseConfig = field(default_factory=QuantiseConfig)
     fit: RefitConfig = field(default_factory=RefitConfig)
     """After leaving out."""

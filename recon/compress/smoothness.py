@@ -22,7 +22,11 @@ def unlikeness(splats: Splats, config: QuantiseConfig, width: int) -> Float[Tens
     """About how many bits a Gaussian takes for what is not its position: of the differences to its neighbours in rows
     of `width`, in steps of `config`, the mean of log2(1 + r^2) / 2. Differentiable.
     """
-    values = _in_steps(splats, config)
+    return unlike(_in_steps(splats, config), width)
+
+
+def unlike(values: Float[Tensor, "N D"], width: int) -> Float[Tensor, ""]:
+    """The same for any values, in steps."""
     rows = values[: len(values) // width * width].reshape(-1, width, values.shape[1])
     across, down = rows[:, 1:] - rows[:, :-1], rows[1:] - rows[:-1]
     # Squared by hand: the backward pass of `square` calls `pow`, which is slow.

@@ -69,27 +69,23 @@ def read_sog(path: Path | str) -> Splats:
     Raises:
         InputError: unreadable, damaged, truncated, or of another version.
     """
-    path = Path(path)
-    data = read_bytes(path)
-    archive = _Archive(path, data)
-    meta = archive.meta()
-    if meta.get("version") != VERSION:
-        raise InputError(f"{path} is SOG of version {meta.get('version', 1)}; version 2 is read. Save it as that.")
-    try:
-        return dequantise(_codes(archive, meta))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        raise damaged(path, f"its meta.json lacks something or is wrong ({error})") from error
+    return dequantise(Archive(Path(path), read_bytes(Path(path))).codes())
 
 
 def sog_bytes(codes: Codes) -> bytes:
     """A SOG file of `codes`, in their order."""
+    return zip_bytes(sog_members(codes))
+
+
+def sog_members(codes: Codes) -> dict[str, bytes]:
+    """What is in it, by name."""
     width, height = image_size(len(codes))
     images = {
-        "means_l.webp": _image(codes.positions & 255, width, height),
-        "means_u.webp": _image(codes.positions >> 8, width, height),
-        "scales.webp": _image(codes.scales, width, height),
-        "quats.webp": _image(torch.cat([codes.rotations, TAG + codes.largest[:, None]], 1), width, height),
-        "sh0.webp": _image(torch.cat([codes.colors, codes.opacities[:, None]], 1), width, height),
+        "means_l.webp": image_bytes(codes.positions & 255, width, height),
+        "means_u.webp": image_bytes(codes.positions >> 8, width, height),
+        "scales.webp": image_bytes(codes.scales, width, height),
+        "quats.webp": image_bytes(torch.cat([codes.rotations, TAG + codes.largest[:, None]], 1), width, height),
+        "sh0.webp": image_bytes(torch.cat([codes.colors, codes.opacities[:, None]], 1), width, height),
     }
     meta: dict[str, Any] = {
         "version": VERSION,
@@ -107,18 +103,18 @@ def sog_bytes(codes: Codes) -> bytes:
     K = codes.palette.shape[1]
     if K:
         rows = -(-len(codes.palette) // PALETTE_WIDTH)
-        images["shN_centroids.webp"] = _image(codes.palette.reshape(-1, 3), PALETTE_WIDTH * K, rows)
-        images["shN_labels.webp"] = _image(torch.stack([codes.labels & 255, codes.labels >> 8], 1), width, height)
+        images["shN_centroids.webp"] = image_bytes(codes.palette.reshape(-1, 3), PALETTE_WIDTH * K, rows)
+        images["shN_labels.webp"] = image_bytes(torch.stack([codes.labels & 255, codes.labels >> 8], 1), width, height)
         meta["shN"] = {
             "count": len(codes.palette),
             "bands": COEFFICIENTS.index(K),
             "codebook": _padded(codes.coefficient_book),
             "files": ["shN_centroids.webp", "shN_labels.webp"],
         }
-    return _zip({"meta.json": json.dumps(meta, separators=(",", ":")).encode(), **images})
+    return {"meta.json": json.dumps(meta, separators=(",", ":")).encode(), **images}
 
 
-def _zip(files: dict[str, bytes]) -> bytes:
+def zip_bytes(files: dict[str, bytes]) -> bytes:
     """Dates and modes are fixed, so that the same splats give the same bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -134,7 +130,7 @@ def image_size(count: int) -> tuple[int, int]:
     return width, max(4, math.ceil(count / width / 4) * 4)
 
 
-def _image(values: Int[Tensor, "N D"], width: int, height: int) -> bytes:
+def image_bytes(values: Int[Tensor, "N D"], width: int, height: int) -> bytes:
     """Values as the pixels of a lossless WebP, row by row; missing channels are 0, missing alpha is 255."""
     channels = 4 if values.shape[1] == 4 else 3
     pixels = np.zeros((width * height, channels), np.uint8)
@@ -153,7 +149,7 @@ def _padded(book: Tensor) -> list[float]:
 
 
 @dataclass(frozen=True)
-class _Archive:
+class Archive:
     """The files in a SOG file."""
 
     path: Path
@@ -172,13 +168,28 @@ class _Archive:
     def meta(self) -> dict[str, Any]:
         if self.data[:2] != b"PK":
             raise InputError(f"{self.path} is not a SOG file. Give a .sog, .spz, .splat or .ply file of splats.")
-        try:
-            meta = json.loads(self.file("meta.json", MAX_META_BYTES))
-        except (ValueError, RecursionError) as error:
-            raise damaged(self.path, "its meta.json is not JSON") from error
-        if not isinstance(meta, dict):
-            raise damaged(self.path, "its meta.json is not an object")
+        meta = self.json("meta.json")
+        if meta.get("version") != VERSION:
+            version = meta.get("version", 1)
+            raise InputError(f"{self.path} is SOG of version {version}; version 2 is read. Save it as that.")
         return meta
+
+    def codes(self) -> Codes:
+        """What the images and meta.json hold."""
+        meta = self.meta()
+        try:
+            return _codes(self, meta)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+            raise damaged(self.path, f"its meta.json lacks something or is wrong ({error})") from error
+
+    def json(self, name: str) -> dict[str, Any]:
+        try:
+            found = json.loads(self.file(name, MAX_META_BYTES))
+        except (ValueError, RecursionError) as error:
+            raise damaged(self.path, f"its {name} is not JSON") from error
+        if not isinstance(found, dict):
+            raise damaged(self.path, f"its {name} is not an object")
+        return found
 
     def pixels(self, name: Any, count: int) -> Int[Tensor, "P 4"]:
         """All pixels of an image, row by row, as RGBA; at least `count`."""
@@ -197,7 +208,7 @@ class _Archive:
         return torch.from_numpy(rgba.astype(np.int64))
 
 
-def _codes(archive: _Archive, meta: dict[str, Any]) -> Codes:
+def _codes(archive: Archive, meta: dict[str, Any]) -> Codes:
     count = meta["count"]
     if not isinstance(count, int):
         raise damaged(archive.path, f"it says it holds {count!r} Gaussians")
@@ -235,7 +246,7 @@ def _codes(archive: _Archive, meta: dict[str, Any]) -> Codes:
     )
 
 
-def _read_palette(archive: _Archive, meta: dict[str, Any], labels: Int[Tensor, "N 4"]) -> tuple[Tensor, Tensor, Tensor]:
+def _read_palette(archive: Archive, meta: dict[str, Any], labels: Int[Tensor, "N 4"]) -> tuple[Tensor, Tensor, Tensor]:
     K, count = COEFFICIENTS[meta["bands"]], meta["count"]
     if not isinstance(count, int) or not 0 < count <= TOP + 1 or meta["bands"] < 1:
         raise damaged(archive.path, f"its palette has {count!r} entries")

@@ -2,11 +2,14 @@
 
 import logging
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from recon.compress.codes import Codes, dequantise, quantise, requantise
+from recon.compress.compact import COMPACT, Compact, Painter, dress, penalty, start, unpack
 from recon.compress.order import canonical, curve_order
 from recon.compress.ply import ply_bytes
 from recon.compress.presets import CompressConfig
@@ -33,6 +36,8 @@ MANY = 160_000
 TABLES = 4096
 """Bytes that codebooks, headers and small pictures take in any file."""
 TRIES = 8
+FASTER = 7.0
+"""Rate of a painter's numbers, which are larger than coefficients, in terms of theirs."""
 WEIGHING = 16
 """So many views say what matters; more of them only take longer."""
 
@@ -46,6 +51,28 @@ class Squeezed:
     """As read back."""
 
 
+@dataclass(frozen=True)
+class Direct:
+    """Gaussians whose colours are stored."""
+
+    codes: Codes
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, index: Int[Tensor, " M"]) -> "Direct":
+        """A subset."""
+        return Direct(self.codes[index])
+
+    def packed(self) -> bytes:
+        """The file."""
+        return sog_bytes(self.codes)
+
+    def splats(self) -> Splats:
+        """What is to be shown."""
+        return dequantise(self.codes)
+
+
 def squeeze(
     splats: Splats,
     config: CompressConfig,
@@ -53,7 +80,7 @@ def squeeze(
     rasterizer: Rasterizer | None = None,
     emit: EventSink = ignore,
 ) -> Squeezed:
-    """Compress `splats` into a SOG file.
+    """Compress `splats` into a SOG file, or with `config.colors` into one whose colours a network knows.
 
     Args:
         cameras: those of the photos. Without them, Gaussians are left out only if nobody can see them, or for
@@ -70,25 +97,80 @@ def squeeze(
         return _without_cameras(splats, config)
     if config.times_smaller is not None:
         largest = int(ply_bytes(before) / config.times_smaller) + TABLES
+        if config.colors is not None:  # few Gaussians are not made smaller than the network is
+            least = COMPACT[config.colors].sized(1).about_bytes(1, splats.shN.shape[1])
+            largest = max(largest, 2 * TABLES + least)
         config = replace(config, target_bytes=min(largest, config.target_bytes or largest))
     looks = looks_around(before, cameras, config.views, config.max_side, rasterizer)
     count = _wanted(splats, config, config.keep, fitted=True)
     splats = reduce(splats, count, looks, rasterizer, config, emit)
     weights = shares_in(splats, looks.thinned(WEIGHING), rasterizer).cpu()
+    settle = _paced(config.settle, len(before))
+    if config.colors is not None:
+        fitted = _painted(splats, weights + 1e-3, looks, rasterizer, replace(config, settle=settle), emit)
+        return _fitting(fitted, weights, config)
     codes = quantise(splats, config.quantise, weights + 1e-3)
 
     def rounding(moving: Splats) -> Splats:
         return dequantise(requantise(moving.to("cpu"), codes, config.quantise))
 
-    settle = _paced(config.settle, len(before))
     moved = refit(splats, looks, rasterizer, settle, rounding, _penalty(len(splats), config), emit)
-    return _fitting(requantise(canonical(moved), codes, config.quantise), weights, config)
+    return _fitting(Direct(requantise(canonical(moved), codes, config.quantise)), weights, config)
+
+
+def _painted(
+    splats: Splats,
+    weights: Float[Tensor, " N"],
+    looks: Looks,
+    rasterizer: Rasterizer,
+    config: CompressConfig,
+    emit: EventSink,
+) -> Compact:
+    """Gaussians and a painter, fitted together to what all of them showed."""
+    assert config.colors is not None, "callers have looked"
+    codes, painter = _start(splats, weights, config)
+    painter.to(rasterizer.device)
+
+    def rounding(moving: Splats) -> Splats:
+        """Of what the painter knows, nothing is rounded."""
+        stored = dequantise(requantise(moving.to("cpu"), codes, config.quantise))
+        known = painter.config
+        logits = stored.logit_opacities if known.stores_opacity else moving.logit_opacities
+        sh0 = stored.sh0 if known.stores_color else moving.sh0
+        return replace(stored, logit_opacities=logits, sh0=sh0, shN=moving.shN)
+
+    clothes = dress(painter, codes, config.settle.sh0 * FASTER)
+    cost = penalty(painter, codes, config.bit, config.quantise)
+    moved = refit(splats, looks, rasterizer, config.settle, rounding, cost, emit, clothes)
+    return Compact(requantise(canonical(moved), codes, config.quantise), painter.to("cpu"))
+
+
+def _start(splats: Splats, weights: Float[Tensor, " N"], config: CompressConfig) -> tuple[Codes, Painter]:
+    """Codes without a palette, and a painter that knows what they do not.
+
+    Raises:
+        InputError: only harmonics are to be known, and there are none.
+    """
+    assert config.colors is not None, "callers have looked"
+    if config.colors == "harmonics" and splats.shN.shape[1] == 0:
+        raise InputError("These splats look the same from everywhere: there are no harmonics. Leave --colors away.")
+    codes = quantise(replace(splats, shN=splats.shN[:, :0]), config.quantise, weights)
+    return codes, start(splats, codes, weights, COMPACT[config.colors].sized(len(splats)))
 
 
 def file_bytes(splats: Splats, config: CompressConfig) -> int:
     """Size of the file that all of `splats` make, rounded but not fitted; little is known to change in fitting."""
-    splats = _stored(splats, config)
-    return len(sog_bytes(quantise(in_order(splats), replace(config.quantise, rounds=1))))
+    splats, painted = _stored(splats, config), 0
+    if config.colors is not None:
+        known = COMPACT[config.colors].sized(len(splats))
+        painted = known.about_bytes(len(splats), splats.shN.shape[1])
+        splats = replace(
+            splats,
+            sh0=splats.sh0 if known.stores_color else torch.zeros_like(splats.sh0),
+            logit_opacities=splats.logit_opacities * known.stores_opacity,
+            shN=splats.shN[:, :0],
+        )
+    return painted + len(sog_bytes(quantise(in_order(splats), replace(config.quantise, rounds=1))))
 
 
 def in_order(splats: Splats) -> Splats:
@@ -100,7 +182,8 @@ def _stored(splats: Splats, config: CompressConfig) -> Splats:
     """What can be seen, on the CPU, with the harmonics that the file has."""
     splats = splats.detach().to("cpu")
     splats = splats[splats.opacities >= INVISIBLE]
-    return replace(splats, shN=splats.shN[:, :0]) if config.quantise.palette == 0 else splats
+    flat = config.quantise.palette == 0 and config.colors is None
+    return replace(splats, shN=splats.shN[:, :0]) if flat else splats
 
 
 def reduce(
@@ -149,7 +232,10 @@ def _without_cameras(splats: Splats, config: CompressConfig) -> Squeezed:
     chosen = most(weights, _wanted(splats, config, 1.0, fitted=False))
     chosen = chosen[curve_order(splats.means[chosen])]
     kept, weights = canonical(splats[chosen]), weights[chosen]
-    return _fitting(quantise(kept, config.quantise, weights / weights.mean() + 1e-3), weights, config)
+    relative = weights / weights.mean() + 1e-3
+    if config.colors is not None:
+        return _fitting(Compact(*_start(kept, relative, config)), weights, config)
+    return _fitting(Direct(quantise(kept, config.quantise, relative)), weights, config)
 
 
 def _wanted(splats: Splats, config: CompressConfig, keep: float, fitted: bool) -> int:
@@ -163,15 +249,15 @@ def _wanted(splats: Splats, config: CompressConfig, keep: float, fitted: bool) -
     return count
 
 
-def _fitting(codes: Codes, weights: Float[Tensor, " N"], config: CompressConfig) -> Squeezed:
-    """The file of `codes`; if it is too large, of those that weigh most."""
-    data, target = sog_bytes(codes), config.target_bytes
+def _fitting(stored: Direct | Compact, weights: Float[Tensor, " N"], config: CompressConfig) -> Squeezed:
+    """The file of what is to be stored; if it is too large, of those that weigh most."""
+    data, target = stored.packed(), config.target_bytes
     for _ in range(TRIES):
         if target is None or len(data) <= target:
-            return Squeezed(data, dequantise(codes))
-        index = most(weights, int(0.99 * len(codes) * target / len(data)))
-        codes, weights = codes[index], weights[index]
-        if len(codes) == 0:
+            return Squeezed(data, stored.splats() if isinstance(stored, Direct) else unpack(Path("the result"), data))
+        index = most(weights, int(0.99 * len(stored) * target / len(data)))
+        stored, weights = stored[index], weights[index]
+        if len(stored) == 0:
             break
-        data = sog_bytes(codes)
+        data = stored.packed()
     raise InputError(f"No splats fit into {target} bytes: SOG takes some kilobytes for its tables. Ask for more.")

@@ -11,10 +11,11 @@ from recon.fields.march import render_field
 from recon.fields.occupancy import Occupancy
 from recon.fields.rays import Box
 from recon.fields.surface import FieldSplats, surface_points
-from recon.fields.train import FieldTrainConfig, FieldTrainer, run_trainer, train_field
+from recon.fields.train import Checkpoint, FieldTrainConfig, FieldTrainer, run_trainer, train_field
 
 __all__ = [
     "Box",
+    "Checkpoint",
     "FieldConfig",
     "FieldSplats",
     "FieldTrainConfig",

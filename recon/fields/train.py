@@ -1,9 +1,12 @@
 """Fitting a field to photos with known cameras."""
 
+import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,6 +19,18 @@ from recon.fields.occupancy import Occupancy
 from recon.fields.pixels import Batch, Pixels
 from recon.fields.rays import Box
 from recon.types import DepthMaps, PosedScene
+
+log = logging.getLogger(__name__)
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where an interrupted fit is continued from: how to get its last state, and what to do with a new one."""
+
+    read: Callable[[], State | None]
+    write: Callable[[State], None]
+    every_seconds: float
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,30 @@ class FieldTrainer:
         self.optimizer = torch.optim.Adam(field.parameters(), lr=config.rate, betas=(0.9, 0.99), eps=1e-15)
         self.step_index = 0
         self.n_rays = max(1, config.samples // config.samples_across)
+        self.history: list[dict[str, float]] = []
+        self.seconds = 0.0
+
+    def state_dict(self) -> State:
+        """Everything needed to go on."""
+        return {
+            "step": self.step_index,
+            "rays": self.n_rays,
+            "field": self.field.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "occupancy": {"densities": self.occupancy.densities, "cells": self.occupancy.cells},
+            "history": self.history,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from there."""
+        self.step_index, self.n_rays = state["step"], state["rays"]
+        self.field.load_state_dict(state["field"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.occupancy.densities, self.occupancy.cells = (state["occupancy"][k] for k in ("densities", "cells"))
+        self.history, self.seconds = state["history"], state["seconds"]
 
     @property
     def fraction(self) -> float:
@@ -102,21 +141,33 @@ class FieldTrainer:
             self.occupancy.update(self.field.density, self.generator, share)
 
 
-def run_trainer(trainer: FieldTrainer, publish_every: int = 100, emit: EventSink = ignore) -> list[dict[str, float]]:
+def run_trainer(
+    trainer: FieldTrainer,
+    publish_every: int = 100,
+    emit: EventSink = ignore,
+    checkpoint: Checkpoint | None = None,
+) -> list[dict[str, float]]:
     """All steps; returns readings every so many: step, psnr (of the rays drawn since the last) and seconds."""
-    started = time.perf_counter()
+    state = None if checkpoint is None else checkpoint.read()
+    if state is not None:
+        trainer.load_state_dict(state)
+        log.info("Continuing from step %d of %d", trainer.step_index, trainer.config.steps)
+    started = saved = time.perf_counter()
+    before, steps = trainer.seconds, trainer.config.steps
     errors: list[float] = []
-    history: list[dict[str, float]] = []
-    steps = trainer.config.steps
     while trainer.step_index < steps:
         errors.append(trainer.step())
-        if trainer.step_index % publish_every and trainer.step_index < steps:
-            continue
-        psnr = -10 * math.log10(fmean(errors))
-        history.append({"step": trainer.step_index, "psnr": psnr, "seconds": time.perf_counter() - started})
-        emit(Progress("train", trainer.step_index, steps, values={"psnr": psnr}))
-        errors.clear()
-    return history
+        now = time.perf_counter()
+        trainer.seconds = before + now - started
+        if trainer.step_index % publish_every == 0 or trainer.step_index == steps:
+            psnr = -10 * math.log10(fmean(errors))
+            trainer.history.append({"step": trainer.step_index, "psnr": psnr, "seconds": trainer.seconds})
+            emit(Progress("train", trainer.step_index, steps, values={"psnr": psnr}))
+            errors.clear()
+        if checkpoint is not None and now - saved > checkpoint.every_seconds:
+            checkpoint.write(trainer.state_dict())
+            saved = now
+    return trainer.history
 
 
 def train_field(
@@ -125,8 +176,9 @@ def train_field(
     box: Box,
     config: FieldTrainConfig,
     emit: EventSink = ignore,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[RadianceField, Occupancy, list[dict[str, float]]]:
-    """Fit a new field to a scene's photos; also how that went."""
+    """Fit a new field to a scene's photos; also how that went. An interrupted fit goes on from `checkpoint`."""
     trainer = FieldTrainer(scene, RadianceField(config.size, box, config.seed), config, depths)
-    history = run_trainer(trainer, emit=emit)
+    history = run_trainer(trainer, emit=emit, checkpoint=checkpoint)
     return trainer.field, trainer.occupancy, history

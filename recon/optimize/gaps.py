@@ -26,7 +26,12 @@ IN_FRONT = 0.93
 SAME_SURFACE = 0.03
 """Relative depth difference below which another photo's sure surface already covers the point."""
 BACK_OFF, MAX_BACK_OFFS = 1.25, 8
-"""Factor of one move back along the ray, and how many moves are tried before the point is given up."""
+"""Factor of one move back along the ray, and how many moves are tried before a point that nobody sees is given up."""
+FINE_BACK_OFF, MAX_FINE_BACK_OFFS = 1.08, 23
+"""The same for guesses at what a photo shows, which may go about as far in all."""
+BEYOND = 1.3
+"""A guess that was wrong is put this much farther than the least that nothing contradicts: the truth lies behind that
+place, rarely at it, and what is too far hides behind what is sure."""
 HIDDEN = 1.03
 """A point farther than this times a sure depth is hidden behind it."""
 SAME_COLOR, SMEAR_PX = 0.15, 5
@@ -206,15 +211,16 @@ def back_off(
 ) -> tuple[Float[Tensor, " P"], Bool[Tensor, " P"]]:
     """How many times as far from `center` each point has to be, and whether any photo of `others` can judge it there.
 
-    The least factor at which it hides no sure surface and has its colour wherever a photo would show it; if there is
-    none, the least at which it hides nothing; infinite if there is none either.
+    1 where it hides no sure surface and has its colour wherever a photo would show it. Elsewhere `BEYOND` times the
+    least factor at which that is so (once, if it would hide something there); if there is none, the least at which it
+    hides nothing; infinite if there is none either.
     """
     surfaces = [other.surface for other in others] + between
     best, first = torch.full((len(xyz),), torch.inf), torch.full((len(xyz),), torch.inf)
     judged = torch.zeros(len(xyz), dtype=torch.bool)
-    for k in range(MAX_BACK_OFFS + 1):
+    for k in range(MAX_FINE_BACK_OFFS + 1):
         left = best.isinf().nonzero()[:, 0]
-        moved = center + BACK_OFF**k * (xyz[left] - center)
+        moved = center + FINE_BACK_OFF**k * (xyz[left] - center)
         standing = ~hides(moved, surfaces)
         contradicted = torch.zeros_like(standing)
         for other in others:
@@ -222,9 +228,13 @@ def back_off(
             contradicted |= off
             if k == 0:
                 judged |= seen
-        first[left[standing]] = first[left[standing]].clamp(max=BACK_OFF**k)
-        best[left[standing & ~contradicted]] = BACK_OFF**k
-    return torch.minimum(best, torch.where(best.isinf(), first, torch.inf)), judged
+        first[left[standing]] = first[left[standing]].clamp(max=FINE_BACK_OFF**k)
+        best[left[standing & ~contradicted]] = FINE_BACK_OFF**k
+    factor = torch.where(best.isinf(), first, best)
+    farther = BEYOND * factor
+    moved = (factor > 1) & factor.isfinite()
+    moved[moved.clone()] = ~hides(center + farther[moved, None] * (xyz[moved] - center), surfaces)
+    return torch.where(moved, farther, factor), judged
 
 
 def _calm(image: Float[Tensor, "H W 3"]) -> Float[Tensor, "H W 3"]:

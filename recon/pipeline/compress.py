@@ -42,7 +42,7 @@ class CompressReport:
 def compress_run(
     folder: RunFolder, out: Path, config: CompressConfig, device: Device = "auto", emit: EventSink = ignore
 ) -> CompressReport:
-    """Compress the splats of a finished run into the SOG file `out`.
+    """Compress the splats of a finished run into the file `out`: SOG, or `.csog` with `config.colors`.
 
     Raises:
         InputError: the target is too small.
@@ -59,7 +59,8 @@ def compress_run(
 
 
 def compress_file(source: Path, out: Path, config: CompressConfig) -> CompressReport:
-    """Compress a splat file of any format into the SOG file `out`. There are no cameras: see `recon.compress.squeeze`.
+    """Compress a splat file of any format into the file `out`: SOG, or `.csog` with `config.colors`. There are no
+    cameras: see `recon.compress.squeeze`.
 
     Raises:
         InputError: the file cannot be read, or the target is too small.

@@ -4,6 +4,8 @@ Pictures, video and measurements are the field's own. Where only splats will do 
 splats laid on the field's surface stand for it.
 """
 
+import logging
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from recon.errors import InputError
 from recon.events import SplatsUpdated
 from recon.fields import (
     Box,
+    Checkpoint,
     FieldSplats,
     Occupancy,
     RadianceField,
@@ -23,12 +26,19 @@ from recon.fields import (
     train_field,
 )
 from recon.optimize import InitConfig, splats_from_points
+from recon.optimize.checkpoint import read_checkpoint, write_checkpoint
 from recon.pipeline import store
+from recon.pipeline.budget import PRESET
 from recon.pipeline.core import Outcome, Run
 from recon.pipeline.stages import Trained, publish
+from recon.runfolder import RunFolder
 from recon.types import PosedScene, Splats
 
 FILE = "field.npz"
+CHECKPOINT = "field.pt"
+EVERY_SECONDS = 20.0
+SMALL = f"splats_{PRESET}.sog"
+log = logging.getLogger(__name__)
 INSIDE, MARGIN = 0.98, 0.1
 """The box holds this share of the points along each axis, and this much more on each side."""
 
@@ -53,7 +63,15 @@ def require_no_limits(config: RunConfig) -> None:
 def fit_field(run: Run, scene: PosedScene) -> Outcome:
     """The train stage of a run that asks for a field."""
     folder, config = run.folder, run.config.hashgrid
-    field, occupancy, history = train_field(scene, run.value("dense").depths, box_of(scene), config, run.emit)
+    at, box = folder.checkpoints / CHECKPOINT, box_of(scene)
+    same = {"config": asdict(config), "names": list(scene.names), "points": len(scene.points), "box": asdict(box)}
+    checkpoint = Checkpoint(
+        lambda: read_checkpoint(at, same, torch.device("cpu")),
+        lambda state: write_checkpoint(at, state, same),
+        EVERY_SECONDS,
+    )
+    depths = run.value("dense").depths
+    field, occupancy, history = train_field(scene, depths, box, config, run.emit, checkpoint)
     save_field(folder.root / FILE, field, occupancy)
     points = surface_points(field, occupancy, scene.cameras)
     splats = splats_from_points(points, InitConfig(opacity=0.95), sh_degree=0, seed=config.seed)
@@ -61,9 +79,12 @@ def fit_field(run: Run, scene: PosedScene) -> Outcome:
     store.save(cameras_path, {"cameras": scene.cameras})
     write_ply(folder.splats, splats)
     published = publish(run, scene.cameras, scene.points)
+    at.unlink(missing_ok=True)
+    remove_stale(folder, "train.pt", SMALL)
     run.emit(SplatsUpdated(config.steps, splats))
     details: dict[str, Any] = {
         "gaussians": len(splats),
+        "representation": "hashgrid",
         "field_parameters": field.n_parameters,
         "steps": config.steps,
         "history": history,
@@ -72,6 +93,14 @@ def fit_field(run: Run, scene: PosedScene) -> Outcome:
     }
     outputs = (cameras_path, folder.splats, folder.root / FILE, *published)
     return Outcome(Trained(_standing_for(splats, field, occupancy), scene.cameras), outputs, details)
+
+
+def remove_stale(folder: RunFolder, checkpoint: str, result: str) -> None:
+    """Delete what the other representation left in the folder: it would pass for a part of this result."""
+    for path in (folder.checkpoints / checkpoint, folder.root / result):
+        if path.is_file():
+            log.info("Removing %s, which belongs to another representation of the scene", path)
+            path.unlink()
 
 
 def load_trained(run: Run) -> Trained:

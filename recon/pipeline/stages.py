@@ -216,10 +216,10 @@ class TrainStage:
         held_out = run.value("images").held_out
         if held_out is not None:
             run.emit(HeldOutReady(lambda: held_out_scene(run, held_out)))
-        if run.config.representation == "hashgrid":
-            from recon.pipeline.fields import fit_field  # which builds on this module
+        from recon.pipeline import fields  # which builds on this module
 
-            return fit_field(run, scene)
+        if run.config.representation == "hashgrid":
+            return fields.fit_field(run, scene)
         checkpoint = folder.checkpoints / "train.pt"
         depths = run.value("dense").depths
         prior = depth_prior(run, scene, depths)
@@ -232,6 +232,7 @@ class TrainStage:
         published = publish(run, result.cameras, scene.points)
         small, about_it = write_within(run, result.splats, result.cameras)
         checkpoint.unlink(missing_ok=True)
+        fields.remove_stale(folder, fields.CHECKPOINT, fields.FILE)
         run.emit(SplatsUpdated(result.steps, result.splats))
         details = {
             "gaussians": len(result.splats),

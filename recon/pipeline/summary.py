@@ -11,7 +11,7 @@ import recon
 from recon.pipeline.core import Run
 
 PACKAGES = ("torch", "numpy", "pycolmap", "gsplat", "opencv-python-headless", "viser")
-PUBLIC_FILES = ("splats.ply", "points.ply", "cameras.json", "video.mp4", "report.html")
+PUBLIC_FILES = ("splats.ply", "points.ply", "cameras.json", "video.mp4", "report.html", "field.npz")
 
 
 def metrics(run: Run) -> dict[str, Any]:
@@ -29,6 +29,8 @@ def metrics(run: Run) -> dict[str, Any]:
         "points": details.get("dense", {}).get("points"),
         "placing": details.get("placing", {}).get("photos", []),
         "gaussians": train.get("gaussians"),
+        "representation": train.get("representation", "splats"),
+        "field_parameters": train.get("field_parameters"),
         "training": {key: train[key] for key in ("steps", "account", "history") if key in train},
         "small": train.get("small"),
         "prior": train.get("prior"),
@@ -130,12 +132,15 @@ def verdict(metrics: dict[str, Any]) -> str:
     parts = []
     if photos["placed"] is not None:
         parts.append(f"{photos['placed']} of {photos['used']} photos placed")
-    if metrics["gaussians"]:
+    if metrics.get("representation") == "hashgrid":
+        parts.append(f"a radiance field of {thousands(metrics['field_parameters'])} numbers")
+    elif metrics["gaussians"]:
         parts.append(f"{thousands(metrics['gaussians'])} Gaussians")
     elif metrics["sparse_points"]:
         parts.append(f"{thousands(metrics['points'] or metrics['sparse_points'])} points")
-    if metrics["gaussians"] and "splats.ply" in metrics["files"]:
-        parts.append(f"{metrics['files']['splats.ply'] / 1e6:.1f} MB")
+    result = "field.npz" if metrics.get("representation") == "hashgrid" else "splats.ply"
+    if metrics["gaussians"] and result in metrics["files"]:
+        parts.append(f"{metrics['files'][result] / 1e6:.1f} MB")
     if small := metrics.get("small"):
         parts.append(f"{small['bytes'] / 1e6:.2f} MB as {small['file']} (asked for: {small['target_mb']:g})")
     held_out = metrics.get("held_out")

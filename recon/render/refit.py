@@ -8,6 +8,7 @@ the values behind them (straight-through: Bengio et al. 2013; in splats Girish e
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,16 @@ from recon.types import Cameras, Splats
 
 Rounding = Callable[[Splats], Splats]
 Penalty = Callable[[Splats], Tensor]
+
+
+@dataclass(frozen=True)
+class Dress:
+    """Something that learns along and changes what is shown: a network that knows the colours, say."""
+
+    groups: list[dict[str, Any]]
+    """Its parameters and their rates, as Adam takes them."""
+    put_on: Rounding
+    """What is shown of splats that have been rounded."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +57,18 @@ def refit(
     rounding: Rounding | None = None,
     penalty: Penalty | None = None,
     emit: EventSink = ignore,
+    dress: Dress | None = None,
 ) -> Splats:
     """`splats` moved so that they show `looks`, as stored and rounded by `rounding` if given. Returned unrounded.
 
     Args:
         rounding: what storing does to splats; differences to its result are treated as constants.
         penalty: is added to the mean squared error; of splats before rounding.
+        dress: is fitted along with the splats.
     """
     values = {name: value.to(rasterizer.device).clone() for name, value in splats.detach().tensors().items()}
     unit = _distance(splats, looks.cameras)
-    groups = []
+    groups = [] if dress is None else [*dress.groups]
     for name, value in values.items():
         value.requires_grad_(True)
         rate = getattr(config, name) * (unit if name == "means" else 1.0)
@@ -67,6 +80,7 @@ def refit(
         emit(Progress("compress", step, config.steps, "fitting"))
         current = Splats(**values)
         shown = current if rounding is None else straight_through(current, rounding)
+        shown = shown if dress is None else dress.put_on(shown)
         picture = render(shown, looks.cameras[i].to(rasterizer.device), rasterizer, render_mode="RGB").rgb[0]
         loss = ((picture - looks.pictures[i]).square() * looks.weights[..., None]).mean()
         if penalty is not None:

@@ -32,7 +32,7 @@ class InputView:
     row: dict[str, Any]
     """status, reason, confidence, points_seen, reprojection_error_px."""
     rendered: Float[Tensor, "_ _ 3"] | None = None
-    """The splats from its camera; None for a photo that was not placed."""
+    """What its camera shows of the result; None for a photo that was not placed."""
     rendered_depth: Float[Tensor, "_ _"] | None = None
     stereo_depth: Float[Tensor, "_ _"] | None = None
 

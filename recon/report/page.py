@@ -21,17 +21,18 @@ STAGE_TITLES = {
     "poses": "Finding cameras",
     "dense": "Dense points",
     "placing": "Looking again at doubtful photos",
-    "train": "Training splats",
+    "train": "Training",
     "evaluate": "Measuring",
     "export": "Video and report",
 }
 FILES = {
     "splats.ply": "the Gaussians, in the 3DGS layout: opens in SuperSplat and other splat viewers",
+    "field.npz": "the radiance field that the pictures show; splats.ply lies on its surface",
     "cameras.json": "the cameras, in nerfstudio's transforms.json layout",
     "sparse/0": "the cameras and points as a COLMAP model",
     "points.ply": "the point cloud: opens in MeshLab, CloudCompare, Blender",
     "video.mp4": "a fly-through",
-    "renders/": "the photos' views as the splats show them, with depth",
+    "renders/": "the photos' views as rendered, with depth",
     "metrics.json": "everything that was measured",
 }
 
@@ -98,7 +99,7 @@ def _hero(report: Report, config: ReportConfig) -> str:
             f'<div class="hero"><video class="main" src="{clip}" poster="{poster}" autoplay muted loop playsinline '
             f"controls></video>{beside}</div>"
         )
-    return f'<div class="hero"><img class="main" src="{poster}" alt="The scene as the splats show it">{beside}</div>'
+    return f'<div class="hero"><img class="main" src="{poster}" alt="The scene as rendered">{beside}</div>'
 
 
 def _warnings(report: Report) -> str:
@@ -190,7 +191,7 @@ def _view_row(view: InputView, config: ReportConfig) -> str:
     ]
     if view.rendered_depth is not None:
         depth = pictures.depth_picture(view.rendered_depth, limits, side)
-        figures.append(_figure(depth, "depth of the splats (red near, blue far)", config))
+        figures.append(_figure(depth, "depth as rendered (red near, blue far)", config))
     if view.stereo_depth is not None:
         depth = pictures.depth_picture(view.stereo_depth, limits, side)
         figures.append(_figure(depth, "depth from stereo (dark: unknown)", config))

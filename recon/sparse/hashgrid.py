@@ -67,10 +67,14 @@ class HashGrid(nn.Module):
 
     def forward(self, positions: Float[Tensor, "N 3"]) -> Float[Tensor, "N F"]:
         """Features of all levels, coarse to fine; positions outside are moved to the border."""
-        grid = Grid(self.levels, self.table, self.slots)
-        if not kernels.available(self.table, positions):
+        return self.look_up(self.table, positions)
+
+    def look_up(self, table: Float[Tensor, "R T"], positions: Float[Tensor, "N 3"]) -> Float[Tensor, "N F"]:
+        """What `forward` gives with another table in the place of its own: a rounded one, say."""
+        grid = Grid(self.levels, table, self.slots)
+        if not kernels.available(table, positions):
             return encode_torch(grid, positions)
-        result = _Encode.apply(self.table, positions, grid)
+        result = _Encode.apply(table, positions, grid)
         assert isinstance(result, Tensor), "a Function with one output returns a tensor"
         return result
 
@@ -83,13 +87,7 @@ class HashGrid(nn.Module):
         v_out = v_out[:, None].expand(-1, len(self.levels) * self.config.features)
         with torch.enable_grad():
             table = self.table.detach().requires_grad_()
-            grid = Grid(self.levels, table, self.slots)
-            features = (
-                _Encode.apply(table, positions, grid)
-                if kernels.available(table, positions)
-                else encode_torch(grid, positions)
-            )
-            (gradient,) = torch.autograd.grad(features, table, v_out)
+            (gradient,) = torch.autograd.grad(self.look_up(table, positions), table, v_out)
         return gradient[:, 0]
 
     def pruned(self, keep: Bool[Tensor, " R"]) -> "HashGrid":

@@ -77,6 +77,17 @@ def test_compress_a_file(ply: Path, capfd: pytest.CaptureFixture[str]):
     assert "No recon results" in refused(capfd, "compress", str(ply.parent))
 
 
+def test_compress_with_colors_that_a_network_knows(ply: Path, capfd: pytest.CaptureFixture[str]):
+    value = finished(capfd, "compress", str(ply), "--preset", "tiny", "--colors", "latents")
+    out = Path(value["out"])
+    assert out == ply.parent / "scene_tiny_latents.csog"
+    assert len(read_splats(out)) == value["gaussians"] == 120
+    assert finished(capfd, "convert", str(out), str(ply.parent / "back.spz"))["gaussians"] == 120
+    assert "recon compress --colors" in refused(capfd, "convert", str(ply), str(ply.parent / "a.csog"))
+    said = refused(capfd, "compress", str(ply), "--colors", "field", "--out", str(ply.parent / "a.sog"))
+    assert "ending in .csog" in said
+
+
 @dataclass(frozen=True)
 class Finished:
     """What `open_finished` gives, as far as it is asked."""

@@ -1,12 +1,15 @@
 """A small field learns a small scene, and what is taken out of one is counted."""
 
+from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from reference.field_scenes import BOX, SMALL, STEP, Ball, camera, photos_of_the_ball
 
 from recon.fields import (
+    Checkpoint,
     FieldTrainConfig,
     HollowConfig,
     HollowTrainer,
@@ -42,6 +45,23 @@ def test_the_same_seed_gives_the_same_field() -> None:
     scene, few = photos_of_the_ball(TURNS[:2], 8), FieldTrainConfig(size=SMALL, steps=5, samples=256, samples_across=48)
     first, second = (train_field(scene, None, BOX, few)[0].state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_an_interrupted_fit_goes_on_where_it_was() -> None:
+    """As if it had never stopped, past the first looks at what is empty."""
+    scene, steps = photos_of_the_ball(TURNS[:2], 8), replace(FAST, steps=20, samples=256)
+    states: list[dict[str, Any]] = []
+    whole, occupancy, history = train_field(
+        scene, None, BOX, steps, checkpoint=Checkpoint(lambda: None, lambda s: states.append(deepcopy(s)), 0.0)
+    )
+    assert [state["step"] for state in states] == list(range(1, 21))
+    late: list[dict[str, Any]] = []
+    rest = Checkpoint(lambda: states[11], late.append, 0.0)
+    again, same, told = train_field(scene, None, BOX, steps, checkpoint=rest)
+    assert len(late) == 8
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
+    assert torch.equal(occupancy.densities, same.densities)
+    assert [reading["step"] for reading in told] == [reading["step"] for reading in history]
 
 
 @pytest.mark.parametrize("criterion", ["fisher", "magnitude", "random"])

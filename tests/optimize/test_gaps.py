@@ -9,7 +9,8 @@ from optimize_scenes import SIZE, arc_cameras, scene
 from recon.geometry.projection import project
 from recon.optimize.config import DensifyConfig, InitConfig, RateConfig
 from recon.optimize.gaps import (
-    BACK_OFF,
+    BEYOND,
+    FINE_BACK_OFF,
     Surface,
     Witness,
     back_off,
@@ -130,8 +131,28 @@ def test_a_guess_of_the_wrong_colour_moves_until_no_photo_would_show_it() -> Non
     assert factor[0] > 1
     seen, _ = witness.judge(center + factor[:, None] * (guess - center), rgb)
     assert seen.tolist() == [False, True]
-    one_less, _ = witness.judge(center + factor[:1, None] / BACK_OFF * (guess[:1] - center), rgb[:1])
+    least = factor[:1, None] / BEYOND
+    free, _ = witness.judge(center + least * (guess[:1] - center), rgb[:1])
+    assert not free.any()
+    one_less, _ = witness.judge(center + least / FINE_BACK_OFF * (guess[:1] - center), rgb[:1])
     assert one_less.all()
+
+
+def test_a_guess_goes_no_farther_than_it_must_where_it_would_hide_something() -> None:
+    center = torch.tensor([-3.0, 0.0, -4.0])
+    guess = torch.tensor([[0.2, 0.0, -2.0]])
+    blue = torch.tensor([[0.1, 0.1, 0.9]])
+    factor, _ = back_off(guess, blue, center, [red_photo(torch.inf)], [])
+    beyond = center + factor[:, None] * (guess - center)
+    towards_least = (center - beyond) * (1 - 1 / BEYOND)
+    # A view from behind that place, with a sure wall between the two places: only the farther one hides it.
+    turned = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0]))
+    turned[:3, 3] = -turned[:3, :3] @ (beyond[0] + torch.tensor([0.0, 0.0, 2.0]))
+    wall = Surface(torch.full((40, 40), float(2.0 - 0.5 * towards_least[0, 2])), turned, red_photo(1.0).surface.K)
+    assert hides(beyond, [wall]).all()
+    careful, _ = back_off(guess, blue, center, [red_photo(torch.inf)], [wall])
+    assert careful < factor
+    assert not hides(center + careful[:, None] * (guess - center), [wall]).any()
 
 
 def test_what_no_photo_can_judge_goes_where_its_like_beside_it_goes() -> None:

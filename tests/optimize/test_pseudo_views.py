@@ -1,5 +1,6 @@
 """Pseudo-views in the optimisation: where they go, what they count, and a gate that lets nothing harmful through."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,13 +13,13 @@ from recon.optimize import DensifyConfig, InitConfig, TrainConfig, Trainer, Trai
 from recon.optimize.horizon import HorizonConfig
 from recon.optimize.pseudo import gate, rounds
 from recon.optimize.pseudo.config import GateConfig, PseudoConfig
-from recon.optimize.pseudo.gate import between_others
+from recon.optimize.pseudo.gate import Trial, between_others
 from recon.optimize.pseudo.places import place_between
 from recon.optimize.pseudo.views import Mended, weighed
 from recon.optimize.undercoat import UndercoatConfig
 from recon.priors.diffusion import Licence, NullPrior, Repaired, Views, make_views
 from recon.render import render
-from recon.types import DepthMaps, PosedScene, Splats
+from recon.types import DepthMaps, PosedScene, Rendering, Splats
 
 PSEUDO = PseudoConfig(
     prior="oracle", seconds=1e6, weight=1.0, share=1.0, every=15, per_photo=2, gate=GateConfig(steps=30)
@@ -124,6 +125,73 @@ def test_a_sabotaged_prior_is_turned_off_and_leaves_no_trace(monkeypatch, withou
     assert sabotaged.prior["gain_db"] < -3
     assert "not used" in sabotaged.prior["reason"]
     assert splats_equal(sabotaged.splats, without.splats)
+
+
+def trial(name: str, lacks: float, counts: float = 1.0) -> Trial:
+    """A grey view whose photo is brighter by `lacks`."""
+    there = arc_cameras(3)
+    own = Rendering(torch.full((3, 48, 64, 3), 0.4), torch.ones(3, 48, 64), torch.full((3, 48, 64), 4.0))
+    drawn = Rendering(own.rgb[:1], own.alpha[:1], own.depth[:1])
+    return Trial(name, make_views(drawn, there[1], list(own.rgb), own, there), own.rgb[0] + lacks, counts)
+
+
+class Pupil(NullPrior):
+    """Brightens by what it was taught; at first not at all."""
+
+    def __init__(self, brighter: float = 0.0) -> None:
+        self.brighter = brighter
+
+    def repair(self, views: Views) -> Repaired:
+        return Repaired(views.rgb + self.brighter, torch.ones_like(views.alpha))
+
+    def taught(self, seen: list[tuple[Views, torch.Tensor]], steps: int) -> "Pupil":
+        return Pupil(float(torch.stack([(photo - views.rgb[0]).mean() for views, photo in seen]).mean()))
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"brighter": torch.tensor(self.brighter)}
+
+    def with_state(self, state: dict[str, torch.Tensor]) -> "Pupil":
+        return Pupil(float(state["brighter"]))
+
+
+def test_pictures_are_moved_as_far_as_the_photos_forgive() -> None:
+    def lost_db(strength: float, lacks: float, brighter: float) -> float:
+        return 20 * math.log10(abs(lacks - strength * brighter) / lacks)
+
+    found = gate._tried(Pupil(0.4), [trial("a", 0.1), trial("b", 0.3, counts=1e-9)])
+    strength = gate._strength(found)
+    assert lost_db(strength, 0.1, 0.4) == pytest.approx(0.1, abs=1e-3)
+    assert found[0].mended == pytest.approx(0.1**2 - 0.3**2, abs=1e-5)
+    assert gate._strength(gate._tried(Pupil(-0.2), [trial("a", 0.1)])) == 0
+    assert gate._strength(gate._tried(Pupil(0.05), [trial("a", 0.1)])) == 1
+
+
+def test_what_a_prior_learns_counts_where_it_helps_photos_it_was_not_taught() -> None:
+    alike, apart = [[trial("a", 0.1), trial("b", other), trial("c", third)] for other, third in ((0.1, 0.1), (-0.1, 0))]
+    found, taught = gate._taught(Pupil(), alike, gate._tried(Pupil(), alike), 5)
+    assert taught is not None
+    assert taught.brighter == pytest.approx(0.1, abs=1e-5)
+    assert all(one.gain_db > 20 for one in found)
+    before = gate._tried(Pupil(), apart)
+    assert gate._taught(Pupil(), apart, before, 5) == (before, None)
+
+
+def test_a_prior_is_taught_before_it_is_used_and_again_from_the_checkpoint(monkeypatch) -> None:
+    posed, depths, _ = wall_scene()
+    dark = replace(posed, images=tuple(0.5 * image for image in posed.images))
+    use(monkeypatch, Pupil())
+    config = replace(SHORT, steps=34, pseudo=replace(PSEUDO, adapt=5))
+    trainer = Trainer(dark, depths, config, rasterizer())
+    judgement = gate.judge(Pupil(-0.3), dark, depths, lambda scene, maps: trainer.splats(), rasterizer(), config.pseudo)
+    assert judgement.taught is not None
+    assert judgement.strength > 0.9
+    assert judgement.details()["taught"]
+    assert "taught the scene" in judgement.reason
+    trainer.pseudo.judgement = judgement
+    again = rounds.PseudoViews(config.pseudo, config.steps, 3, 0)
+    again.load_state_dict(trainer.pseudo.state_dict())
+    assert again.judgement == judgement
+    assert again.prior.brighter == pytest.approx(judgement.taught.brighter)
 
 
 def test_without_the_gate_a_sabotaged_prior_does_harm(monkeypatch, without) -> None:

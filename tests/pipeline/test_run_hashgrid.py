@@ -13,10 +13,13 @@ from recon.cli.run_command import photos_config
 from recon.compress import read_ply
 from recon.config import RunConfig
 from recon.errors import InputError
-from recon.fields import FieldSplats, FieldTrainConfig, render_field
+from recon.fields import FieldSplats, FieldTrainConfig, FieldTrainer, render_field
 from recon.optimize.budget.config import BudgetConfig
+from recon.pipeline import summary
+from recon.pipeline.fields import CHECKPOINT, FILE, remove_stale
 from recon.pipeline.pictures import render_view
 from recon.pipeline.stages import Dense, Photos, TrainStage
+from recon.runfolder import StageRecord
 from recon.types import DepthMaps, ImageSet, PointCloud, PoseResult, PoseStatus
 
 TURNS = [0.0, 0.7, 1.4, 2.1, 2.8, 3.5]
@@ -63,6 +66,53 @@ def test_a_damaged_field_is_an_error_that_names_it(run: pipeline.Run) -> None:
     field.write_bytes(field.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"field\.npz"):
         TrainStage().load(run)
+
+
+def test_what_the_other_representation_left_goes(run: pipeline.Run, caplog: pytest.LogCaptureFixture) -> None:
+    small, checkpoint = run.folder.root / "splats_web.sog", run.folder.checkpoints / "train.pt"
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    for stale in (small, checkpoint):
+        stale.write_bytes(b"of splats")
+    with caplog.at_level("INFO"):
+        TrainStage().compute(run)
+    assert not small.exists()
+    assert not checkpoint.exists()
+    assert "splats_web.sog, which belongs to another representation" in caplog.text
+    remove_stale(run.folder, CHECKPOINT, FILE)
+    assert not (run.folder.root / "field.npz").exists()
+    assert not (run.folder.checkpoints / "field.pt").exists()
+
+
+def test_a_field_goes_on_from_its_checkpoint(run: pipeline.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after 30 of 60 steps: only the others are done again, and with other settings all."""
+    calls: list[int] = []
+    whole = FieldTrainer.step
+
+    def step(trainer: FieldTrainer) -> float:
+        calls.append(trainer.step_index)
+        if len(calls) == 31:
+            raise KeyboardInterrupt
+        return whole(trainer)
+
+    monkeypatch.setattr(FieldTrainer, "step", step)
+    monkeypatch.setattr("recon.pipeline.fields.EVERY_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        TrainStage().compute(run)
+    assert TrainStage().compute(run).details["steps"] == 60
+    assert calls[31:] == list(range(30, 60))
+    assert not (run.folder.checkpoints / "field.pt").exists(), "done"
+
+
+def test_the_verdict_speaks_of_a_field(run: pipeline.Run) -> None:
+    outcome = TrainStage().compute(run)
+    record = StageRecord("train", "", 1.0, 1.0, 1, {}, outcome.details)
+    run.records["train"] = record
+    measured = summary.metrics(run)
+    assert measured["representation"] == "hashgrid"
+    size = (run.folder.root / "field.npz").stat().st_size / 1e6
+    said = summary.verdict(measured)
+    assert f"{summary.thousands(outcome.details['field_parameters'])} numbers, {size:.1f} MB" in said
+    assert "Gaussians" not in said
 
 
 def test_splats_depend_on_nothing_of_the_field(run: pipeline.Run) -> None:

@@ -64,10 +64,12 @@ def test_what_is_carried_over_is_what_a_loop_carries() -> None:
 
 
 def test_a_photo_that_sees_another_surface_or_nothing_does_not_count() -> None:
-    there, view = cameras(0.0), cameras(0.1)
+    there, view = cameras(0.0), cameras(1.5)
     hidden = replace(wall(there), depth=torch.full((1, SIZE[1], SIZE[0]), 3.0))
     covered = make_views(wall(view), view, [wall(there).rgb[0]], hidden, there)
     assert covered.valid.max() < 1e-3
+    beside = make_views(wall(cameras(0.1)), cameras(0.1), [wall(there).rgb[0]], hidden, there)
+    assert beside.valid.max() > 0.8, "from close by, what is off in depth alone does not show"
     empty = replace(wall(view), depth=torch.zeros(1, SIZE[1], SIZE[0]))
     assert make_views(empty, view, [wall(there).rgb[0]], wall(there), there).valid.max() == 0
     aside = make_views(wall(view), view, [wall(cameras(9.0)).rgb[0]], wall(cameras(9.0)), cameras(9.0))

@@ -23,11 +23,11 @@ def carry(depth: Tensor, alpha: Tensor, camera: Cameras, photo: Tensor, own: Ren
             u, v = float(uv[0]), float(uv[1])
             colors[row, column] = bilinear(photo, u, v)
             shows[row, column] = bilinear(own.rgb, u, v)
-            valid[row, column] = alpha[row, column] * surely_same(own, u, v, float(there[2]))
+            valid[row, column] = alpha[row, column] * surely_same(own, u, v, float(there[2]), camera, other)
     return colors, shows, valid
 
 
-def surely_same(own: Rendering, u: float, v: float, z: float) -> float:
+def surely_same(own: Rendering, u: float, v: float, z: float, camera: Cameras, other: Cameras) -> float:
     height, width = own.depth.shape
     if z <= 0 or not (0 <= u <= width and 0 <= v <= height):
         return 0.0
@@ -35,8 +35,21 @@ def surely_same(own: Rendering, u: float, v: float, z: float) -> float:
     surface = float(own.depth[row, column])
     if surface <= 0:
         return 0.0
-    rim = min(u, v, width - u, height - v) / (0.02 * max(width, height))
-    return min(1.0, rim) * math.exp(-(((z - surface) / (0.03 * surface)) ** 2)) * float(own.alpha[row, column])
+    rim = min(u, v, width - u, height - v) / (0.005 * max(width, height))
+    meant, shown = (seen_at(u, v, depth, other, camera) for depth in (z, surface))
+    if meant is None or shown is None:
+        return 0.0
+    off = math.dist(meant, shown) / max(int(camera.width[0]), int(camera.height[0]))
+    return min(1.0, rim) * math.exp(-((off / 0.03) ** 2)) * float(own.alpha[row, column])
+
+
+def seen_at(u: float, v: float, z: float, camera: Cameras, other: Cameras) -> tuple[float, float] | None:
+    """Where `other` sees what `camera` has at (u, v) and depth z; None behind it."""
+    ray = torch.linalg.inv(camera.Ks[0].double()) @ torch.tensor([u, v, 1.0], dtype=torch.float64)
+    world = camera.world_from_cam[0].double() @ torch.cat([ray * z, torch.ones(1, dtype=torch.float64)])
+    there = (other.cam_from_world[0].double() @ world)[:3]
+    x, y, depth = (other.Ks[0].double() @ there).tolist()
+    return (x / depth, y / depth) if depth > 0 else None
 
 
 def bilinear(image: Tensor, u: float, v: float) -> Tensor:

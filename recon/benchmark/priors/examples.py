@@ -130,9 +130,10 @@ def _recolour(pair: Pair, config: VaryConfig, generator: torch.Generator) -> Pai
     p = pair.planes
     planes = Planes(
         p.rgb[:, order] * gain + low * p.alpha,
-        p.alpha, p.valid, p.logits,
+        p.alpha, p.near, p.valid, p.logits,
         p.warped[:, :, order] * gain + low,
         p.better[:, :, order] * gain,
+        p.beyond[:, order] * gain,
     )  # fmt: skip
     return Pair(planes, pair.truth[:, order] * gain + low)
 
@@ -150,4 +151,5 @@ def _drop(pair: Pair, config: VaryConfig, generator: torch.Generator) -> Pair:
     logits = p.logits.clone()
     logits[:, 1:][:, lost] = torch.tensor(UNSEEN).log()
     better, warped = (values * kept[:, :, None] for values in (p.better, p.warped))
-    return Pair(Planes(p.rgb, p.alpha, p.valid * kept, logits, warped, better), pair.truth)
+    beyond = p.beyond * kept.max()
+    return Pair(Planes(p.rgb, p.alpha, p.near, p.valid * kept, logits, warped, better, beyond), pair.truth)

@@ -81,7 +81,7 @@ def read_data(folders: Sequence[Path], held_out: Sequence[str], config: FitConfi
             if pair is not None and example.scene in held_out:
                 views = range(len(pair.truth))
                 kept += [(example.scene, halved(Pair(pair.planes.view(v), pair.truth[v : v + 1]))) for v in views]
-            elif pair is not None:
+            elif pair is not None and min(pair.truth.shape[-2:]) >= config.vary.crop:
                 train.append(halved(pair))
     missing = set(held_out) - {scene for scene, _ in kept}
     if not train or missing or not held_out:

@@ -29,15 +29,16 @@ class WindowConfig:
 
     steps: tuple[int, ...] = (100, 240)
     """Optimiser steps; a window draws one."""
-    stages: tuple[float, ...] = (0.4, 0.7, 1.0)
-    """Fractions of the steps at which the splats are looked at: priors are asked from half-way on."""
+    stages: tuple[float, ...] = (0.6, 1.0)
+    """Fractions of the steps at which the splats are looked at: priors are asked from half-way on, and of what is
+    finished. At 1 that is the result, with all that is added when the training is over."""
     photos: tuple[int, int] = (2, 9)
     """Fewest and most photos that a window is given; few are likelier."""
     max_gaussians: int = 12_000
     """Of the start: as many a pixel as at usual sizes."""
-    tests: int = 5
+    tests: int = 8
     """Other photos whose places are rendered, at most."""
-    max_sides: tuple[int, ...] = (160, 200, 256)
+    max_sides: tuple[int, ...] = (160, 200, 256, 320)
     """Longest sides of the photos in pixels; a window draws one."""
     perturbed: float = 0.3
     """Share of windows whose cameras are off, as estimated ones are."""
@@ -107,7 +108,7 @@ def make_window(scene: Photographed, config: WindowConfig, rasterizer: Rasterize
     for stage in config.stages:
         while trainer.step_index < round(stage * steps):
             trainer.step()
-        splats = trainer.parameters.splats().detach()
+        splats = trainer.result().splats if stage == 1 else trainer.splats()
         own.append(_look(splats, trainer.cameras.cameras(), rasterizer))
         drawn.append(_look(splats, scene.cameras[tests], rasterizer))
     refined = replace(trainer.cameras.cameras(), confidence=torch.ones(len(given)))

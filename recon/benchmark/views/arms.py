@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from recon.errors import InputError
 
-NEVER = "1000000000"
+NEVER, ADAPT_STEPS = "1000000000", "60"
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Arm:
     """Also a folder's name."""
     group: str
     """`methods`; `off`: recon without one of its parts; `on`: recon with one more; `priors`: with one for pictures;
-    `object`: with masks of the object, what lies behind it left black, so that only the masked figures can be
-    compared."""
+    `repair`: its pictures, not its splats, repaired by one; `ungated`: one that is not tested; `object`: with masks of
+    the object, what lies behind it left black, so that only the masked figures can be compared."""
     about: str
     options: Mapping[str, str] = field(default_factory=dict)
     """As `recon bench run --option` takes them."""
@@ -85,13 +85,29 @@ ARMS: tuple[Arm, ...] = (
     Arm("scale-term", "on", "scale penalty of 3DGS-MCMC", {"train.loss.scale": "0.01"}),
     Arm("focal", "on", "focal length is refined", {"train.rates.focal": "0.0002"}, only="estimated"),
     Arm("prior-blend", "priors", "views that no photo shows: photos blended in", {"train.pseudo.prior": "blend"}),
-    Arm("prior-embedded", "priors", "the same by the network that ships", {"train.pseudo.prior": "embedded"}),
     Arm(
-        "prior-blend-ungated", "priors", "not tested on left-out photos",
+        "prior-embedded", "priors", "the same by the network that ships", {"train.pseudo.prior": "embedded"},
+        against=("recon", "prior-blend"),
+    ),
+    Arm(
+        "prior-embedded-adapted", "priors", "the network taught the scene where that pays",
+        {"train.pseudo.prior": "embedded", "train.pseudo.adapt": ADAPT_STEPS}, against=("recon", "prior-blend"),
+    ),
+    Arm("repair-blend", "repair", "pictures, not splats: photos blended in", {"repair": "blend"}),
+    Arm(
+        "repair-embedded", "repair", "pictures, not splats: by the network that ships", {"repair": "embedded"},
+        against=("recon", "repair-blend"),
+    ),
+    Arm(
+        "repair-embedded-adapted", "repair", "pictures, not splats: by the network taught the scene where that pays",
+        {"repair": "embedded", "train.pseudo.adapt": ADAPT_STEPS}, against=("recon", "repair-blend"),
+    ),
+    Arm(
+        "prior-blend-ungated", "ungated", "not tested on left-out photos",
         {"train.pseudo.prior": "blend", "train.pseudo.gate.enabled": "false"},
     ),
     Arm(
-        "prior-embedded-ungated", "priors", "not tested on left-out photos",
+        "prior-embedded-ungated", "ungated", "not tested on left-out photos",
         {"train.pseudo.prior": "embedded", "train.pseudo.gate.enabled": "false"},
     ),
     Arm("masks", "object", "masks from transparency or the small network", {"images.masks": "auto"}),
@@ -100,7 +116,7 @@ ARMS: tuple[Arm, ...] = (
         {"images.masks": "auto", "train.hull.points": "20000"}, against=("masks",),
     ),
 )  # fmt: skip
-GROUPS = ("methods", "off", "on", "priors", "object")
+GROUPS = ("methods", "off", "on", "priors", "repair", "ungated", "object")
 
 
 def choose_arms(names: Sequence[str]) -> tuple[Arm, ...]:

@@ -24,6 +24,7 @@ using recon::NativeI;
 constexpr int64_t kBlock = 2048;
 constexpr int64_t kBatch = 32 * kBlock;   // of a large table: what is stored for them still fits the third cache
 constexpr int64_t kLargeTable = 1 << 22;  // in bytes: does not fit the second cache together with the points
+constexpr int64_t kAhead = 8;             // so many groups of eight points ahead, features are asked for
 constexpr int kCorners = 8;  // bit 0 of a corner's number is its step in x, bit 1 in y, bit 2 in z
 
 }  // namespace
@@ -74,14 +75,14 @@ struct Positions {
     }
 };
 
-// Where eight points lie in a level.
+// Where eight points lie in a level. Filled in place: copies of it cost as much as the interpolation.
 struct Cell {
     Int8 entry[kCorners];       // counted from the first of all levels
     Float8 near[3], far[3];     // weights of the two ends of each axis
     Float8 weight[kCorners];
-    int pruned[kCorners] = {};  // a bit for each point
+    int pruned[kCorners];       // a bit for each point
 
-    RECON_INLINE Cell(const Level& level, const Positions& p, int64_t first) {
+    RECON_INLINE void place(const Level& level, const Positions& p, int64_t first) {
         Int8 low[3];
         for (int k = 0; k < 3; ++k) {
             const Float8 x = Float8::load(p.axis[k] + first) * Float8(static_cast<float>(level.resolution));
@@ -110,6 +111,7 @@ struct Cell {
         }
         for (int c = 0; c < kCorners; ++c)
             weight[c] = (c & 1 ? far[0] : near[0]) * (c >> 1 & 1 ? far[1] : near[1]) * (c >> 2 ? far[2] : near[2]);
+        std::fill_n(pruned, kCorners, 0);
     }
 
     // Ask for the entries' features before they are needed: large tables lie far from the processor.
@@ -145,31 +147,36 @@ int64_t size_bytes(const HashGrid& grid, int64_t level) {
     return entries * grid.n_features * static_cast<int64_t>(sizeof(float));
 }
 
-// Calls use(cell, first point) for every eight points of a level; in a level that is too large for the second cache, the
-// features of the next eight have been asked for by then (in a small one, asking costs more than waiting).
+// Calls use(cell, first point) for every eight points of a level. In a level that is too large for the second cache, the
+// features of the next 64 points have been asked for by then: one eight ahead still waits for most of the way to memory,
+// four wait for nothing (in a small level, asking costs more than waiting).
 template <class Use>
 RECON_INLINE void for_each_cell(const HashGrid& grid, int64_t level, const Positions& positions, const float* table,
                                 const Use& use) {
     constexpr int64_t kLarge = 1 << 19;
-    const Level& place = grid.levels[level];
-    const bool large = size_bytes(grid, level) > kLarge;
-    const auto make = [&](int64_t i) {
-        Cell cell(place, positions, i);
+    const Level& here = grid.levels[level];
+    const auto place = [&](Cell& cell, int64_t i) {
+        cell.place(here, positions, i);
         if (grid.slots) cell.look_up(grid.slots);
-        return cell;
     };
-    if (!large) {
-        for (int64_t i = 0; i < positions.count; i += kLanes) use(make(i), i);
+    if (size_bytes(grid, level) <= kLarge) {
+        for (int64_t i = 0; i < positions.count; i += kLanes) {
+            Cell cell;
+            place(cell, i);
+            use(cell, i);
+        }
         return;
     }
-    Cell next = make(0);
+    Cell ahead[kAhead];
+    const auto ask = [&](int64_t i) {
+        Cell& cell = ahead[i / kLanes % kAhead];
+        place(cell, i);
+        cell.prefetch(table, grid.n_features);
+    };
+    for (int64_t i = 0; i < std::min(kAhead * kLanes, positions.count); i += kLanes) ask(i);
     for (int64_t i = 0; i < positions.count; i += kLanes) {
-        const Cell cell = next;
-        if (i + kLanes < positions.count) {
-            next = make(i + kLanes);
-            next.prefetch(table, grid.n_features);
-        }
-        use(cell, i);
+        use(ahead[i / kLanes % kAhead], i);
+        if (i + kAhead * kLanes < positions.count) ask(i + kAhead * kLanes);
     }
 }
 

@@ -53,4 +53,7 @@ class PseudoConfig:
     neighbours; at first they lie between them (Difix3D+, Wu et al. 2025, sec. 4.2)."""
     jitter: float = 0.1
     """Standard deviation of their displacement from the line between neighbours, in the same units."""
+    adapt: int = 0
+    """Steps in which a prior that learns is taught the left-out photos of the gate, before it is used; kept where it
+    pays on photos that it was not taught."""
     gate: GateConfig = field(default_factory=GateConfig)

@@ -18,11 +18,12 @@ from recon.optimize.pseudo.views import Mended, PseudoView, Scenery, draw, weigh
 from recon.optimize.studio import StepStudio
 from recon.optimize.targets import Deck
 from recon.priors.diffusion import Prior, ScorePrior, Views, make_prior
+from recon.priors.diffusion.fitting import LearningPrior
 from recon.types import Cameras, Rendering
 
 logger = logging.getLogger(__name__)
 
-UNTESTED = Judgement(1.0, None, (), 0.0, "It counts fully, as the test on left-out photos is turned off.")
+UNTESTED = Judgement(1.0, None, (), 0.0, "It counts fully, as the test on left-out photos is turned off.", 1.0)
 
 
 class PseudoViews:
@@ -83,6 +84,7 @@ class PseudoViews:
         """
         if self.judgement is None:
             self.judgement = judge(self.prior) if self.config.gate.enabled else UNTESTED
+            self.prior = self.judgement.taught or self.prior
             logger.info("Prior %s: %s", self.prior.name, self.judgement.reason)
         if self.judgement.weight == 0:
             return None
@@ -137,11 +139,14 @@ class PseudoViews:
         return {"name": self.prior.name, **judged, **spent, "out_of_time": self._time_left() <= 0}
 
     def state_dict(self) -> dict[str, Any]:
-        judged = None
+        judged, taught = None, None
         if self.judgement is not None:
-            judged = {**vars(self.judgement), "photos": [asdict(photo) for photo in self.judgement.photos]}
+            photos = [asdict(photo) for photo in self.judgement.photos]
+            judged = {**vars(self.judgement), "photos": photos, "taught": None}
+            taught = None if self.judgement.taught is None else self.judgement.taught.state_dict()
         return {
             "judgement": judged,
+            "taught": taught,
             "views": [(view.camera.to("cpu").__dict__, view.image, view.weight) for view in self.views],
             "deck": {"n": self.deck.n, "cards": self.deck.cards, "generator": self.deck.generator.get_state()},
             "generator": self.generator.get_state(),
@@ -149,9 +154,12 @@ class PseudoViews:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        judged = state["judgement"]
+        judged, taught = state["judgement"], state["taught"]
         if judged is not None:
+            if taught is not None and isinstance(self.prior, LearningPrior):
+                judged = judged | {"taught": self.prior.with_state(taught)}
             self.judgement = Judgement(**{**judged, "photos": tuple(LeftOut(**photo) for photo in judged["photos"])})
+            self.prior = self.judgement.taught or self.prior
         self.views = [
             PseudoView(Cameras(**camera).to(image.device), image, weight) for camera, image, weight in state["views"]
         ]

@@ -1,18 +1,24 @@
 """The prior that ships with recon: the network of `recon.priors.diffusion.network` and its weights, on any CPU."""
 
+import copy
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from recon.assets import weight_path
 from recon.errors import InputError, MissingDependencyError
 from recon.files import atomic_path
 from recon.priors.diffusion.base import Licence, Repaired, Views
+from recon.priors.diffusion.fitting import Pair, adapt
 from recon.priors.diffusion.network import BlendNet, NetworkConfig, Planes, compose, confidence_logits, predict
 
 WEIGHTS = "embedded_prior/embedded_prior.safetensors"
@@ -58,6 +64,21 @@ class EmbeddedPrior:
             images.append(compose(one, correction).clamp(0, 1))
             confidences.append(confidence_logits(one, correction).sigmoid())
         return Repaired(torch.cat(images).movedim(1, -1).contiguous(), torch.cat(confidences))
+
+    def taught(self, seen: Sequence[tuple[Views, Float[Tensor, "H W 3"]]], steps: int) -> "EmbeddedPrior":
+        pairs = [
+            Pair(Planes.of(first_references(views, self.network.config.references)), truth.movedim(-1, 0)[None])
+            for views, truth in seen
+        ]
+        return EmbeddedPrior(adapt(self.network, pairs, steps))
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.network.state_dict()
+
+    def with_state(self, state: dict[str, Any]) -> "EmbeddedPrior":
+        network = copy.deepcopy(self.network)
+        network.load_state_dict(state)
+        return EmbeddedPrior(network)
 
 
 def first_references(views: Views, count: int) -> Views:

@@ -3,12 +3,14 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from recon.priors.diffusion.base import Prior, Views
 from recon.priors.diffusion.network import (
     BlendNet,
     Correction,
@@ -20,6 +22,23 @@ from recon.priors.diffusion.network import (
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 """A distance of two batches of pictures [V,3,H,W] in [0, 1]."""
+
+
+@runtime_checkable
+class LearningPrior(Prior, Protocol):
+    """A prior that can be taught the scene at hand."""
+
+    def taught(self, seen: Sequence[tuple[Views, Float[Tensor, "H W 3"]]], steps: int) -> "LearningPrior":
+        """A copy that has learnt from views of one camera each and the photos taken there."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it has learnt, as tensors."""
+        ...
+
+    def with_state(self, state: dict[str, Any]) -> "LearningPrior":
+        """A copy that knows what `state_dict` gave."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """A small U-Net that corrects the plain blend, and the one diffusion step that it is asked for.
 
-It sees a view as planes at the view's size: the rendering, its alpha, what the nearest photos show there (as they are,
-and against what the splats show in their places), how sure that is, and the plain blend's own logits. It answers with
-corrections of those logits, a residual, and a correction of the confidence. Its last layer starts at zero: untrained it
-*is* the plain blend.
+It sees a view as planes at the view's size: the rendering, its alpha and depth, what the nearest photos show there (as
+they are, and against what the splats show in their places), how sure that is, how far the photos disagree, and the
+plain blend's own logits. It answers with corrections of those logits, a residual, and a correction of the confidence.
+Its last layer starts at zero: untrained it *is* the plain blend.
 
 Training is a diffusion model's (Ho et al. 2020, "Denoising Diffusion Probabilistic Models") of the truth's difference
 to the rendering, predicting the clean one (x0), noise by the cosine schedule (Nichol and Dhariwal 2021, eq. 17).
@@ -19,10 +19,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from recon.priors.diffusion.base import Views
-from recon.priors.diffusion.blend import UNSEEN, blend_logits
+from recon.priors.diffusion.blend import UNSEEN, blend_logits, continued, seen_by_any
 
 NOISE_SCALE = 4.0
 """Differences to the rendering are about a quarter of a unit; diffusion wants about one."""
+NEAREST = 3.0
+"""Bound of `Planes.near`: floaters before the camera are no measure."""
 CONFIDENCE_MARGIN = 1e-3
 """Confidences are kept so far from 0 and 1, so that their logits are finite."""
 
@@ -43,7 +45,7 @@ class NetworkConfig:
     @property
     def planes(self) -> int:
         """Channels of `Planes.stacked`."""
-        return 4 + 1 + self.references * 8
+        return 10 + self.references * 8
 
 
 @dataclass(frozen=True)
@@ -52,22 +54,31 @@ class Planes:
 
     rgb: Float[Tensor, "V 3 H W"]
     alpha: Float[Tensor, "V 1 H W"]
+    near: Float[Tensor, "V 1 H W"]
+    """The view's median depth over the pixel's, at most `NEAREST`; 0 where nothing was hit."""
     valid: Float[Tensor, "V R H W"]
     logits: Float[Tensor, "V C H W"]
     """The plain blend's, C = R + 1."""
     warped: Float[Tensor, "V R 3 H W"]
     better: Float[Tensor, "V R 3 H W"]
     """What the photo knows better: itself less what the splats show in its place."""
+    beyond: Float[Tensor, "V 3 H W"]
+    """What the plain blend adds where no photo sees the place."""
 
     @staticmethod
     def of(views: Views) -> "Planes":
+        logits, seen = blend_logits(views), seen_by_any(views)[:, None]
+        better = (views.warped - views.warped_own).movedim(-1, 2)
+        change = (logits.softmax(1)[:, 1:, None] * (views.valid[:, :, None] * better)).sum(1)
         return Planes(
             rgb=views.rgb.movedim(-1, 1),
             alpha=views.alpha[:, None],
+            near=_near(views.depth)[:, None],
             valid=views.valid,
-            logits=blend_logits(views),
+            logits=logits,
             warped=views.warped.movedim(-1, 2),
-            better=(views.warped - views.warped_own).movedim(-1, 2),
+            better=better,
+            beyond=continued(change, seen) * views.alpha[:, None],
         )
 
     def view(self, index: int) -> "Planes":
@@ -79,10 +90,23 @@ class Planes:
         """All as channels. Logits are brought to about one, and photos count as far as they are sure."""
         sure = self.valid[:, :, None]
         parts = (
-            self.rgb, self.alpha, self.valid, self.logits / -math.log(UNSEEN),
-            (self.warped - self.rgb[:, None]).flatten(1, 2), (self.better * sure).flatten(1, 2),
+            self.rgb, self.alpha, self.near, self.spread, self.valid, self.logits / -math.log(UNSEEN),
+            (self.warped - self.rgb[:, None]).flatten(1, 2), (self.better * sure).flatten(1, 2), self.beyond,
         )  # fmt: skip
         return torch.cat(parts, dim=1)
+
+    @property
+    def spread(self) -> Float[Tensor, "V 1 H W"]:
+        """Standard deviation of the photos' colours, by how sure they are; 0 where at most one sees the place."""
+        sure = (self.valid / self.valid.sum(1, keepdim=True).clamp_min(1e-6))[:, :, None]
+        mean = (sure * self.warped).sum(1, keepdim=True)
+        return (sure * (self.warped - mean).square()).sum(1).mean(1, keepdim=True).clamp_min(1e-8).sqrt()
+
+
+def _near(depth: Float[Tensor, "V H W"]) -> Float[Tensor, "V H W"]:
+    middle = torch.stack([one[one > 0].median() if bool((one > 0).any()) else one.new_ones(()) for one in depth])
+    ratio = middle[:, None, None] / depth.clamp_min(1e-9)
+    return torch.where(depth > 0, ratio.clamp(max=NEAREST), 0)
 
 
 @dataclass(frozen=True)
@@ -93,6 +117,8 @@ class Correction:
     """Added to the plain blend's."""
     gates: Float[Tensor, "V R H W"]
     """Added to how sure it is that photos and view show the same surface, which speckles."""
+    beyond: Float[Tensor, "V 1 H W"]
+    """Added to 1, the share of what is continued beyond the photos."""
     residual: Float[Tensor, "V 3 H W"]
     """Added to the blend, as far as there are splats: what fills a hole would be made up."""
     confidence: Float[Tensor, "V H W"]
@@ -118,7 +144,7 @@ class BlendNet(nn.Module):
             _Block(c + skip, skip, config) for c, skip in zip((*rest, config.channels[-1]), config.channels)
         )
         self.leave_norm = nn.GroupNorm(config.groups, first)
-        self.leave = nn.Conv2d(first, (2 * config.references + 1 + 3 + 1) * fold, 3, padding=1)
+        self.leave = nn.Conv2d(first, (2 * config.references + 1 + 1 + 3 + 1) * fold, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         assert self.leave.bias is not None, "convolutions have biases unless told otherwise"
         nn.init.zeros_(self.leave.bias)
@@ -152,8 +178,8 @@ class BlendNet(nn.Module):
         x = F.pixel_shuffle(self.leave(F.silu(self.leave_norm(x))), self.config.unshuffle)
         x = x[..., :height, :width].float()
         references = self.config.references
-        logits, gates, residual, confidence = x.split([references + 1, references, 3, 1], dim=1)
-        return Correction(logits, gates, residual, confidence[:, 0])
+        logits, gates, beyond, residual, confidence = x.split([references + 1, references, 1, 3, 1], dim=1)
+        return Correction(logits, gates, beyond, residual, confidence[:, 0])
 
 
 class _Block(nn.Module):
@@ -197,7 +223,8 @@ def compose(planes: Planes, correction: Correction) -> Float[Tensor, "V 3 H W"]:
     """The corrected blend, not clamped, so that training sees beyond the ends."""
     weights = (planes.logits + correction.logits).softmax(dim=1)[:, 1:, None]
     gates = (planes.valid + correction.gates)[:, :, None]
-    return planes.rgb + (weights * (gates * planes.better)).sum(1) + planes.alpha * correction.residual
+    blended = planes.rgb + (weights * (gates * planes.better)).sum(1) + (1 + correction.beyond) * planes.beyond
+    return blended + planes.alpha * correction.residual
 
 
 def confidence_logits(planes: Planes, correction: Correction) -> Float[Tensor, "V H W"]:

@@ -2,7 +2,9 @@
 
 All priors look at the same `Views`, made here once. A pixel of a view is unprojected by the view's depth and looked up
 in the photo; it counts as far as it lies in front of the photo's camera, inside its picture, and where the splats, seen
-from the photo, have a surface at that depth.
+from the photo, have a surface there: what the photo shows must lie, by the photo's own depth, near that pixel of the
+view. Near is meant in pixels of the view, not in depth: between close photos depth is loose, and what is off in depth
+alone does not show.
 """
 
 from collections.abc import Sequence
@@ -16,10 +18,13 @@ from recon.geometry.projection import project, unproject_depth
 from recon.priors.diffusion.base import Views
 from recon.types import Cameras, Rendering
 
-DEPTH_TOLERANCE = 0.03
-"""Relative difference of depth at which a photo counts 1/e: the tolerance of stereo's own checks."""
-RIM = 0.02
-"""Share of a photo's longest side over which it fades in from its rim: a hard rim would be a seam in the blend."""
+TOLERANCE = 0.03
+"""Distance in the view, in units of its longest side, at which a photo counts 1/e. Far more than stereo would allow:
+what is carried is the photo's difference to the splats in its own place, which is small where these are right. Of
+finished splats (45 views of real photos) the plain blend gains .60 dB with .005, .67 with .02, .68 with .04, .67 with
+.2; by depth, with a tolerance of 3 per cent, .50."""
+RIM = 0.005
+"""Share of a photo's longest side over which it fades in from its rim, about a pixel: .02 takes .07 dB of that."""
 TURN_WEIGHT = 4.0
 """What looking elsewhere costs against standing elsewhere: 60 degrees are as far as two typical distances."""
 
@@ -53,7 +58,7 @@ def make_views(
         hit = drawn.alpha[v] * (drawn.depth[v] > 0)
         for position, photo in enumerate(nearest[v].tolist()):
             named_before = photo in nearest[v, :position].tolist()
-            picture, shows, sure = _carried(points, layers[photo], photo_cameras[photo])
+            picture, shows, sure = _carried(points, cameras[v], layers[photo], photo_cameras[photo])
             warped.append(picture)
             warped_own.append(shows)
             valid.append(torch.zeros_like(sure) if named_before else sure * hit)
@@ -103,9 +108,9 @@ def _layers(photo: Float[Tensor, "h w 3"], own: Rendering) -> Float[Tensor, "8 h
 
 
 def _carried(
-    points: Float[Tensor, "H W 3"], layers: Float[Tensor, "8 h w"], camera: Cameras
+    points: Float[Tensor, "H W 3"], view: Cameras, layers: Float[Tensor, "8 h w"], camera: Cameras
 ) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W 3"], Float[Tensor, "H W"]]:
-    """(photo, splats in the photo's place, how sure it is the same surface) at world points."""
+    """(photo, splats in the photo's place, how sure it is the same surface) at the world points of a view's pixels."""
     size = points.shape[:2]
     uv, z = project(points.reshape(-1, 3), camera.cam_from_world[0], camera.Ks[0])
     extent = torch.stack([camera.width[0], camera.height[0]]).to(uv)
@@ -114,6 +119,17 @@ def _carried(
     # Surfaces are sampled, not mixed: between two there is none.
     depth, alpha = F.grid_sample(layers[None, 6:], grid, mode="nearest", padding_mode="border", align_corners=False)[0]
     z = z.reshape(size)
-    agree = torch.exp(-(((z - depth) / (DEPTH_TOLERANCE * depth.clamp_min(1e-9))) ** 2))
+    agree = torch.exp(-((_off(points, depth / z.clamp_min(1e-9), view, camera) / TOLERANCE) ** 2))
     inside = (torch.minimum(uv, extent - uv).amin(dim=-1) / (RIM * extent.amax())).clamp(0, 1).reshape(size)
     return colors[..., :3], colors[..., 3:], agree * inside * alpha * (z > 0) * (depth > 0)
+
+
+def _off(
+    points: Float[Tensor, "H W 3"], stretch: Float[Tensor, "H W"], view: Cameras, camera: Cameras
+) -> Float[Tensor, "H W"]:
+    """How far the points move in the view, in units of its longest side, when `stretch` times as far from the photo's
+    camera on the same ray."""
+    ends = torch.stack([points, camera.centers[0] + (points - camera.centers[0]) * stretch[..., None]])
+    (here, there), z = project(ends.reshape(2, -1, 3), view.cam_from_world[0], view.Ks[0])
+    off = (there - here).norm(dim=-1) / torch.maximum(view.width[0], view.height[0])
+    return torch.where(z[1] > 0, off, torch.inf).reshape(stretch.shape)

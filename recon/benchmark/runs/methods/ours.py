@@ -15,11 +15,14 @@ from recon.data import ImagesConfig, load_images
 from recon.data.transforms_json import read_transforms, write_transforms
 from recon.errors import InputError
 from recon.optimize import align_camera
+from recon.pipeline.repair import make_repairer
+from recon.runfolder import open_run
 
 
 @dataclass(frozen=True)
 class ReconMethod:
-    """Options: `quality` (a preset), `device`, and any setting of `recon run --set`."""
+    """Options: `quality` (a preset), `device`, `repair` (a prior for the pictures, as `recon render` has it), and any
+    setting of `recon run --set`."""
 
     name: str = "recon"
     gpus: float = 0.0
@@ -27,7 +30,7 @@ class ReconMethod:
 
     def check(self, options: Mapping[str, str]) -> None:
         """Raises InputError for an option that does not exist."""
-        check_options(self.name, options, ("quality", "device"), settings=True)
+        check_options(self.name, options, ("quality", "device", "repair"), settings=True)
         if options.get("quality", "standard") not in preset_names():
             raise InputError(f"No preset {options['quality']!r}. There are: {', '.join(preset_names())}.")
 
@@ -38,8 +41,11 @@ class ReconMethod:
         fitted(task, task.photo_names(known.names), known.cameras, [task.model / "splats.ply"])
 
     def render(self, task: Task) -> None:
-        """The splats from the test cameras."""
-        save_views(task, read_splats(task.model / "splats.ply"), isolate.RENDERS)
+        """The splats from the test cameras, repaired where that is asked for."""
+        repairer = None
+        if (name := task.options.get("repair", "none")) != "none":
+            repairer = make_repairer(pipeline.open_finished(open_run(task.model)), name)
+        save_views(task, read_splats(task.model / "splats.ply"), isolate.RENDERS, repairer=repairer)
 
     def align(self, task: Task) -> None:
         """Each test camera refined by itself against its photo; the splats stay as they are."""

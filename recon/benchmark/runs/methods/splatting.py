@@ -6,6 +6,7 @@ from recon import pipeline
 from recon.benchmark.runs.methods.base import Task
 from recon.data.transforms_json import read_transforms
 from recon.pipeline.pictures import render_view, save_rgb
+from recon.pipeline.repair import Repairer
 from recon.render import Rasterizer, select_rasterizer
 from recon.types import Cameras, Splats
 
@@ -15,14 +16,17 @@ def device_rasterizer(task: Task) -> Rasterizer:
     return select_rasterizer(task.options.get("device", "auto"))
 
 
-def save_views(task: Task, splats: Splats, kind: str, cameras: Cameras | None = None) -> None:
-    """Render the test cameras, or `cameras` of the same views, to `kind/NAME.png`."""
+def save_views(
+    task: Task, splats: Splats, kind: str, cameras: Cameras | None = None, repairer: Repairer | None = None
+) -> None:
+    """Render the test cameras, or `cameras` of the same views, to `kind/NAME.png`; with `repairer`, repaired."""
     names, tests = task.tests()
     cameras = tests if cameras is None else cameras
     rasterizer = device_rasterizer(task)
     splats = splats.to(rasterizer.device)
     for i, stem in enumerate(name.rsplit(".", 1)[0] for name in names):
-        save_rgb(task.folder / kind / f"{stem}.png", render_view(splats, cameras[i], rasterizer).rgb)
+        seen = render_view(splats, cameras[i], rasterizer)
+        save_rgb(task.folder / kind / f"{stem}.png", (seen if repairer is None else repairer(seen, cameras[i])).rgb)
 
 
 def find_cameras(task: Task, backend: str) -> tuple[list[str], Cameras]:
