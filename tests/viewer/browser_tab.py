@@ -175,6 +175,14 @@ class Tab:
         self.page.mouse.up()
 
 
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
+    """Until something is so; fails saying what, if it is not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not in {seconds:.0f} s: {what}"
+        time.sleep(0.05)
+
+
 def share_of(picture: np.ndarray, rgb: tuple[int, int, int], tolerance: int = 60) -> float:
     """Share of the pixels whose colour is near `rgb`."""
     return float((np.abs(picture.astype(int) - rgb).max(axis=2) <= tolerance).mean())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from blob_scene import BLUE, CENTERS, GREEN, RED, SCALE, BlobRun, ball, blob_posed_scene
-from browser_tab import Tab, middle_of, share_of
+from browser_tab import Tab, middle_of, share_of, wait_for
 from PIL import Image
 
 from recon.events import Progress, SceneReady, SplatsUpdated, StageStarted
@@ -51,13 +51,6 @@ def size_of(picture: np.ndarray) -> tuple[int, int]:
 def small(picture: np.ndarray) -> np.ndarray:
     """Coarse colours, to compare two renderers."""
     return np.asarray(Image.fromarray(picture).resize((64, 48), Image.Resampling.BOX)).astype(float)
-
-
-def wait_for(condition: Any, what: str, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not in {seconds:.0f} s: {what}"
-        time.sleep(0.05)
 
 
 def test_splats_are_where_they_should_be_and_can_be_hidden(viewer: Viewer, tab: Tab, blob_run: BlobRun) -> None:

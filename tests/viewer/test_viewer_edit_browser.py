@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from blob_scene import BLUE, GREEN, RED, write_run
-from browser_tab import Tab, middle_of, share_of
+from browser_tab import Tab, middle_of, share_of, wait_for
 
 from recon.compress import SPLAT_SUFFIXES, read_splats
 from viewer import Viewer, open_run
@@ -109,6 +109,7 @@ def test_hidden_things_come_back_and_keep_only_crops(editing: Viewer, tab: Tab) 
 def test_box_and_sphere_crop_the_scene(editing: Viewer, tab: Tab) -> None:
     assert editing.frame is not None
     tab.choose("By", "Sphere")
+    wait_for(lambda: "/volume" in editing.server.scene._handle_from_node_name, "a ball's gizmo")
     gizmo = editing.server.scene._handle_from_node_name["/volume"]
     gizmo.position = editing.frame.points(np.array([1.4e-3, 0.3e-3, 0.4e-3]))  # over the green ball
     tab.type_into("Radius", 1.2)

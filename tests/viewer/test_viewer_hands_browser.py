@@ -2,14 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from blob_scene import BLUE, CENTERS, GREEN, HEIGHT, RED, SCALE, WIDTH, ball, blob_cameras, blob_splats, write_run
-from browser_tab import Tab, middle_of, share_of
+from browser_tab import Tab, middle_of, share_of, wait_for
 from PIL import Image
 
 from recon.compress import read_splats
@@ -86,13 +86,6 @@ def all_there(seen: np.ndarray) -> bool:
     return all(there(seen, rgb) for rgb in (RED, GREEN, BLUE)) and share_of(seen, GREY, 40) > 0.02
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not in {seconds:.0f} s: {what}"
-        time.sleep(0.05)
-
-
 def client_of(page: Viewer) -> Any:
     (client,) = page.server.get_clients().values()
     return client
@@ -117,6 +110,7 @@ def test_a_volume_is_dragged_to_what_it_should_select(page: Viewer, tab: Tab) ->
     tab.section("Edit")
     tab.choose("By", "Sphere")
     tab.type_into("Radius", 1.4)
+    wait_for(lambda: "/volume" in page.server.scene._handle_from_node_name, "a ball's gizmo")
     gizmo = page.server.scene._handle_from_node_name["/volume"]
     tab.until(lambda now: all_there(now), "a ball to select with")
     goal = page.frame.points(np.array(CENTERS[GREEN]) * SCALE)
