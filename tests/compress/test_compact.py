@@ -9,19 +9,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from reference.wall_views import likeness, three_cameras
 
 from recon.compress import PRESETS, CompressConfig, read_splats, squeeze, write_splats
 from recon.compress.codes import QuantiseConfig, quantise
 from recon.compress.compact import COMPACT, Compact, Kind, start
 from recon.compress.sog import Archive
 from recon.errors import InputError
-from recon.metrics import psnr
-from recon.render import render, select_rasterizer
+from recon.render import select_rasterizer
 from recon.render.refit import RefitConfig
 from recon.sparse import HashGridConfig
-from recon.types import SH_C0, Cameras, Splats
+from recon.types import SH_C0, Splats
 
 RASTERIZER = select_rasterizer("cpu")
+CAMERAS = three_cameras(48, 0.3)
 KINDS: tuple[Kind, ...] = ("field", "hybrid", "harmonics", "latents")
 
 
@@ -36,18 +37,6 @@ def wall(n: int = 300, K: int = 3) -> Splats:
     return Splats(
         means, torch.randn(n, 4, generator=g), scales, 2 + 2 * xy[:, 0], ((rgb - 0.5) / SH_C0)[:, None], rest.clone()
     )
-
-
-def three_cameras(side: int = 48) -> Cameras:
-    poses = torch.eye(4).repeat(3, 1, 1)
-    poses[:, 0, 3] = torch.tensor([-0.3, 0.0, 0.3])
-    K = torch.tensor([[side * 1.2, 0, side / 2], [0, side * 1.2, side / 2], [0, 0, 1.0]])
-    return Cameras.create(poses, K.repeat(3, 1, 1), side, side)
-
-
-def likeness(a: Splats, b: Splats) -> float:
-    with torch.no_grad():
-        return float(psnr(*(render(s, three_cameras(), RASTERIZER).rgb for s in (a, b))).mean())
 
 
 @pytest.fixture(autouse=True)
@@ -67,8 +56,8 @@ def quickly(kind: Kind | None, **limits: int) -> CompressConfig:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_looks_alike_and_is_read_back(tmp_path: Path, kind: Kind) -> None:
-    squeezed = squeeze(wall(), quickly(kind), three_cameras(), RASTERIZER)
-    assert likeness(squeezed.splats, wall()) > 25
+    squeezed = squeeze(wall(), quickly(kind), CAMERAS, RASTERIZER)
+    assert likeness(squeezed.splats, wall(), CAMERAS) > 25
     path = tmp_path / "a.csog"
     path.write_bytes(squeezed.data)
     again = read_splats(path)
@@ -80,14 +69,14 @@ def test_a_run_looks_alike_and_is_read_back(tmp_path: Path, kind: Kind) -> None:
 
 def test_harmonics_are_better_than_none() -> None:
     """At nearly the same size, where `web` has no room for a palette of them."""
-    with_them, without = (squeeze(wall(), quickly(kind), three_cameras(), RASTERIZER) for kind in ("harmonics", None))
+    with_them, without = (squeeze(wall(), quickly(kind), CAMERAS, RASTERIZER) for kind in ("harmonics", None))
     assert without.splats.shN.shape[1] == 0
-    assert likeness(with_them.splats, wall()) > likeness(without.splats, wall()) + 1
+    assert likeness(with_them.splats, wall(), CAMERAS) > likeness(without.splats, wall(), CAMERAS) + 1
 
 
 def test_what_is_stored_is_a_sog_file_of_its_own(tmp_path: Path) -> None:
     """Other programs then show colours without harmonics."""
-    squeezed = squeeze(wall(), quickly("harmonics"), three_cameras(), RASTERIZER)
+    squeezed = squeeze(wall(), quickly("harmonics"), CAMERAS, RASTERIZER)
     (tmp_path / "a.sog").write_bytes(squeezed.data)
     plain = read_splats(tmp_path / "a.sog")
     assert torch.equal(plain.sh0, squeezed.splats.sh0)

@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from reference.wall_views import likeness, three_cameras
 
 from recon.compress import PRESETS, CompressConfig, ply_bytes, squeeze
 from recon.compress.codes import QuantiseConfig, dequantise, quantise, requantise, ruler, to_log
 from recon.compress.squeeze import most, reduce
 from recon.errors import InputError
-from recon.metrics import psnr
 from recon.render import render, select_rasterizer
 from recon.render.importance import shares_in, visible_size
 from recon.render.looks import looks_around
 from recon.render.refit import RefitConfig, refit, straight_through
-from recon.types import SH_C0, Cameras, Splats
+from recon.types import SH_C0, Splats
 
 RASTERIZER = select_rasterizer("cpu")
 
@@ -31,19 +31,6 @@ def wall(n: int = 900, seed: int = 0) -> Splats:
     quats = torch.tensor([1.0, 0, 0, 0]) + 0.05 * torch.randn(n, 4, generator=g)
     rest = 0.01 * torch.randn(n, 3, 3, generator=g)
     return Splats(means, quats, scales, torch.full((n,), 3.0), ((rgb - 0.5) / SH_C0)[:, None], rest)
-
-
-def three_cameras(side: int = 64) -> Cameras:
-    poses = torch.eye(4).repeat(3, 1, 1)
-    poses[:, 0, 3] = torch.tensor([-0.1, 0.0, 0.1])
-    K = torch.tensor([[side * 1.2, 0, side / 2], [0, side * 1.2, side / 2], [0, 0, 1.0]])
-    return Cameras.create(poses, K.repeat(3, 1, 1), side, side)
-
-
-def likeness(a: Splats, b: Splats) -> float:
-    with torch.no_grad():
-        pictures = [render(s, three_cameras(), RASTERIZER).rgb for s in (a, b)]
-    return float(psnr(*pictures).mean())
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from recon.priors.diffusion.base import Views
-from recon.priors.diffusion.blend import UNSEEN, blend_logits, continued, seen_by_any
+from recon.priors.diffusion.blend import UNSEEN, blend_logits, changes
 
 NOISE_SCALE = 4.0
 """Differences to the rendering are about a quarter of a unit; diffusion wants about one."""
@@ -67,9 +67,7 @@ class Planes:
 
     @staticmethod
     def of(views: Views) -> "Planes":
-        logits, seen = blend_logits(views), seen_by_any(views)[:, None]
-        better = (views.warped - views.warped_own).movedim(-1, 2)
-        change = (logits.softmax(1)[:, 1:, None] * (views.valid[:, :, None] * better)).sum(1)
+        logits = blend_logits(views)
         return Planes(
             rgb=views.rgb.movedim(-1, 1),
             alpha=views.alpha[:, None],
@@ -77,8 +75,8 @@ class Planes:
             valid=views.valid,
             logits=logits,
             warped=views.warped.movedim(-1, 2),
-            better=better,
-            beyond=continued(change, seen) * views.alpha[:, None],
+            better=(views.warped - views.warped_own).movedim(-1, 2),
+            beyond=changes(views, logits)[1].movedim(-1, 1),
         )
 
     def view(self, index: int) -> "Planes":
