@@ -205,9 +205,10 @@ class Render(Command):
     background: Literal["black", "white", "transparent"] = "black"
     """What lies behind the splats, such as behind an object that was masked; a video of transparent pictures is
     black there."""
-    repair: Annotated[str, arg(metavar="none|blend|embedded|NAME")] = "none"
+    repair: Annotated[str, arg(metavar="auto|none|blend|embedded|NAME")] = "auto"
     """Repair each picture by a prior for pictures, as far as that mends views of left-out photos: blend (the photos
-    alone), embedded (a small network that ships with recon), or a large one (see docs/priors.md)."""
+    alone), embedded (a small network that ships with recon), or a large one (see docs/priors.md). auto: blend along a
+    path, where pictures are to be looked at; none for given cameras, where they may be measured."""
     device: Device = "auto"
     """Where to render; auto takes a CUDA GPU if there is one."""
     common: OmitArgPrefixes[Common] = field(default_factory=Common)

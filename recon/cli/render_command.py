@@ -15,6 +15,7 @@ from recon.cli.progress import progress_sink
 from recon.data import transforms_json
 from recon.errors import InputError
 from recon.events import Progress, StageStarted
+from recon.fields import FieldSplats
 from recon.files import write_json
 from recon.pipeline import open_finished
 from recon.pipeline.core import Run
@@ -47,11 +48,12 @@ def execute(options: Render, console: Console) -> Result:
         shots = plan(run, options)
         out = (options.out or folder.renders / shots.label).expanduser()
         sink(StageStarted("render"))
-        repairer = make_repairer(run, options.repair)
+        prior = chosen_prior(run, options)
+        repairer = make_repairer(run, prior)
         index = render_all(run, shots, out, options, repairer)
         about: dict[str, Any] = {"depth": "z-depth = grey level * depth_unit, in world units", "views": index}
         if repairer is not None:
-            about["repair"] = {"prior": options.repair, "note": NOT_THE_SPLATS} | repairer.judgement.details()
+            about["repair"] = {"prior": prior, "note": NOT_THE_SPLATS} | repairer.judgement.details()
         write_json(out / "renders.json", about)
         video = None if options.no_video else _video(shots, out, index, options.fps)
     value = {"status": "done", "out": str(out), "frames": len(index), "video": str(video) if video else None}
@@ -59,8 +61,24 @@ def execute(options: Render, console: Console) -> Result:
     lines = [f"Rendered {len(index)} views -> {out}{ending}"]
     if repairer is not None:
         value["repair_strength"] = round(repairer.judgement.strength, 3)
-        lines.append(f"Repaired by {options.repair}, strength {repairer.judgement.strength:.2f}. {NOT_THE_SPLATS}")
+        lines.append(repaired_by(prior, repairer.judgement.strength))
     return Result(value, lines)
+
+
+def chosen_prior(run: Run, options: Render) -> str:
+    """What `auto` stands for here, or the name that was given."""
+    if options.repair != "auto":
+        return options.repair
+    trained: Trained = run.value("train")
+    measured = options.path not in paths.PATH_KINDS
+    return "none" if measured or isinstance(trained.splats, FieldSplats) else "blend"
+
+
+def repaired_by(prior: str, strength: float) -> str:
+    """A sentence for the console."""
+    if strength == 0:
+        return f"Not repaired: on left-out photos, {prior} mended nothing."
+    return f"Repaired by {prior}, strength {strength:.2f}; --repair none leaves it away. {NOT_THE_SPLATS}"
 
 
 def plan(run: Run, options: Render) -> Shots:

@@ -4,6 +4,9 @@ What the photos know better than the splats is carried into each picture. The sp
 pictures need not agree with each other as those of splats do, and what is measured of them says nothing of the splats.
 How far a picture is moved towards what the prior makes of it is found on the scene's own photos, each left out of a
 small fit in turn (`recon.optimize.pseudo.gate`): a prior that would not mend them changes nothing.
+
+All photos are carried into each picture, near ones counting most. With the two nearest alone a third takes the place of
+one of them between two frames of a film, and the picture jumps.
 """
 
 import logging
@@ -39,7 +42,6 @@ class Repairer:
 
     prior: Prior
     scenery: Scenery
-    references: int
     judgement: Judgement
 
     @torch.inference_mode()
@@ -48,7 +50,8 @@ class Repairer:
         if self.judgement.strength == 0:
             return rendering
         drawn = Rendering(rendering.rgb[None], rendering.alpha[None], rendering.depth[None])
-        image = self.prior.repair(self.scenery.views(drawn, camera, self.references, seed=0)).images[0]
+        views = self.scenery.views(drawn, camera, len(self.scenery.photos), seed=0)
+        image = self.prior.repair(views).images[0]
         return replace(rendering, rgb=rendering.rgb.lerp(image.to(rendering.rgb), self.judgement.strength))
 
 
@@ -81,11 +84,12 @@ def make_repairer(run: Run, name: str) -> Repairer | None:
         run.emit(Progress("render", 0, 1, message))
 
     prior, depths = make_prior(name), run.value("dense").depths
-    judgement = judge(prior, scene, depths, fit, run.rasterizer, config.pseudo, tell)
+    pseudo = replace(config.pseudo, references=max(2, len(scene) - 1))
+    judgement = judge(prior, scene, depths, fit, run.rasterizer, pseudo, tell)
     log.info("Pictures are repaired by %s, strength %.2f. %s", name, judgement.strength, judgement.reason)
     photos = tuple(in_front_of_black(scene, i) for i in range(len(scene)))
     scenery = Scenery(photos, scene.cameras, tuple(own))
-    return Repairer(judgement.taught or prior, scenery, config.pseudo.references, judgement)
+    return Repairer(judgement.taught or prior, scenery, judgement)
 
 
 def as_splats_show(photo: Float[Tensor, "H W 3"], seen: Rendering) -> Float[Tensor, "H W 3"]:

@@ -13,10 +13,12 @@ from recon.metrics import psnr
 from recon.pipeline import repair
 from recon.pipeline.core import Run
 from recon.pipeline.evaluate import Scored, score
+from recon.pipeline.pictures import render_view
 from recon.pipeline.repair import Repairer, as_splats_show, make_repairer
 from recon.priors.diffusion import NullPrior, Repaired, Views
+from recon.priors.diffusion.warps import nearest_photos
 from recon.runfolder import open_run
-from recon.types import Rendering
+from recon.types import Cameras, Rendering
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo"
 TINY = (
@@ -89,8 +91,46 @@ def test_rendered_pictures_say_that_they_are_repaired(run: Run, tmp_path: Path, 
     assert about["repair"]["strength"] > 0
     assert "not all in the splats" in about["repair"]["note"]
     assert "Repaired by blend" in "".join(capsys.readouterr())
-    assert cli.run([*command, "--out", str(tmp_path / "plain"), "--device", "cpu"]) == 0
+    assert cli.run([*command, "--out", str(tmp_path / "plain"), "--device", "cpu", "--repair", "none"]) == 0
     assert "repair" not in json.loads((tmp_path / "plain" / "renders.json").read_text())
     pictures = [(tmp_path / folder / "frame_0001.png").read_bytes() for folder in (".", "plain")]
     assert pictures[0] != pictures[1]
     assert cli.run([*command, "--out", str(tmp_path / "unknown"), "--repair", "magic"]) != 0
+
+
+def test_what_is_looked_at_is_repaired_and_what_is_measured_is_not(run: Run, tmp_path: Path) -> None:
+    """Along a path, and at given cameras, without a word about it."""
+    for path in ("spiral", str(run.folder.cameras)):
+        command = ["render", str(run.folder.root), "--path", path, "--frames", "1", "--max-side", "96", "--no-video"]
+        assert cli.run([*command, "--out", str(tmp_path / str(path == "spiral")), "--device", "cpu"]) == 0
+    looked_at, measured = (json.loads((tmp_path / name / "renders.json").read_text()) for name in ("True", "False"))
+    assert looked_at["repair"]["prior"] == "blend"
+    assert "repair" not in measured
+
+
+def test_a_film_does_not_jump_where_another_photo_becomes_the_second_nearest(run: Run) -> None:
+    """Two views a hair apart, on the two sides of the place where the second nearest photo is another one."""
+    repairer = make_repairer(run, "blend")
+    cameras = repairer.scenery.cameras
+    begin, end = cameras[0].centers[0], cameras[len(cameras) - 1].centers[0]
+
+    def view(share: float) -> Cameras:
+        pose = cameras.cam_from_world[0].clone()
+        pose[:3, 3] = -pose[:3, :3] @ begin.lerp(end, share)
+        return replace(cameras[0], cam_from_world=pose[None])
+
+    def nearest(share: float) -> set[int]:
+        return set(nearest_photos(view(share), cameras, 2)[0].tolist())
+
+    low, high = 0.0, 1.0
+    assert nearest(low) != nearest(high)
+    for _ in range(16):
+        middle = (low + high) / 2
+        low, high = (middle, high) if nearest(middle) == nearest(0.0) else (low, middle)
+    changes = []
+    for camera in (view(low), view(high)):
+        seen = render_view(run.value("train").splats, camera, run.rasterizer)
+        changes.append(repairer(seen, camera).rgb - seen.rgb)
+    size = float(changes[0].abs().mean())
+    assert size > 1e-3
+    assert float((changes[1] - changes[0]).abs().mean()) < 0.02 * size
