@@ -223,6 +223,7 @@ class Viewer:
             pilot.fit_window(self.home)
             if self.notes.up is not None:
                 pilot.level(self._frame())
+        pilot.look_about()
         if client.client_id not in self.server.get_clients():  # gone already, and `_forget` came first
             self._forget(client)
 

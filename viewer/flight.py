@@ -63,6 +63,10 @@ class Pilot:
         self._goal = view
         self._client.camera.fov = view.fov_in_window(self._client.camera.aspect)
 
+    def look_about(self) -> None:
+        """Hide the frusta around a tab that has just come: its camera may stay as it is and never be heard of again."""
+        self._hide_frusta_around(self._client.camera)
+
     def set_fov(self, fov_y_rad: float) -> None:
         """A field of view chosen by hand: it stays as the window changes."""
         self._goal = None

@@ -37,7 +37,7 @@ def moved(scene: PosedScene, depths: DepthMaps, config: BackdropConfig | None = 
     for view in range(3):
         assert torch.equal(after.depth[view][24:], depths.depth[view][24:])
         changed = after.depth[view] != depths.depth[view]
-        assert bool((after.depth[view][changed] == 6.0).all())  # three times 2
+        assert bool((after.depth[view][changed] == 2 * (config or BackdropConfig()).distance).all())
     return np.array([float((after.depth[v][TOP] != depths.depth[v][TOP]).float().mean()) for v in range(3)])
 
 

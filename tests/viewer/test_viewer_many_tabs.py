@@ -34,11 +34,10 @@ from viewer.tidy import MANY
 TABS = 20
 
 
-def frames_in(message: bytes) -> list[bytes]:
-    """The frames in one package of viser's: two lengths, then compressed messages, then arrays."""
-    packed = message[16 : 16 + int.from_bytes(message[8:16], "little")]
-    messages = msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(packed))["messages"]
-    return [m["rgb_data"] for m in messages if m["type"] == "BackgroundImageMessage" and m["format"] == "jpeg"]
+def messages_in(package: bytes) -> list[dict]:
+    """What one package of viser's says: two lengths, then compressed messages, then arrays."""
+    packed = package[16 : 16 + int.from_bytes(package[8:16], "little")]
+    return msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(packed))["messages"]
 
 
 @dataclass
@@ -49,21 +48,28 @@ class StandIn:
     reader: threading.Thread
     received: list[bytes]
     """Frames, as JPEG files."""
+    stood_in_for: set[str]
+    """Names of nodes that an empty frame, sent to this tab alone or to all, hides."""
 
     @staticmethod
     def open(viewer: Viewer) -> "StandIn":
         protocol = Subprotocol(f"viser-v{viser.__version__}")
         socket = connect(viewer.url.replace("http", "ws"), subprotocols=[protocol], max_size=None)
         received: list[bytes] = []
+        stood_in_for: set[str] = set()
 
         def read() -> None:
             with contextlib.suppress(ConnectionClosed):
-                for message in socket:
-                    received.extend(frames_in(bytes(message)))
+                for package in socket:
+                    for m in messages_in(bytes(package)):
+                        if m["type"] == "BackgroundImageMessage" and m["format"] == "jpeg":
+                            received.append(m["rgb_data"])
+                        if m["type"] == "FrameMessage" and not m["props"]["show_axes"]:
+                            stood_in_for.add(m["name"])
 
         reader = threading.Thread(target=read, daemon=True)
         reader.start()
-        tab = StandIn(socket, reader, received)
+        tab = StandIn(socket, reader, received, stood_in_for)
         tab.look_from(viewer, 0.0)
         return tab
 
@@ -139,6 +145,16 @@ def test_tabs_that_open_and_close_leave_neither_threads_nor_memory(viewer: Viewe
     print(f"{3 * TABS} more tabs: {grown / 1e6:.1f} MB more")
     assert grown < 30e6
     assert not viewer.frames._tabs
+
+
+def test_a_tab_that_never_moves_does_not_see_the_frustum_that_it_stands_in(viewer: Viewer) -> None:
+    """It says once where it is, before anybody listens for its moves."""
+    tab = StandIn.open(viewer)
+    try:
+        wait_for(lambda: "/cameras/1" in tab.stood_in_for, "the frustum of the photo in the middle to be hidden", 20)
+        assert not {"/cameras/0", "/cameras/2"} & tab.stood_in_for
+    finally:
+        tab.close()
 
 
 @pytest.mark.parametrize("watched", [False, True])
