@@ -17,6 +17,7 @@ from recon.errors import InputError
 from recon.events import Progress, StageStarted
 from recon.fields import FieldSplats
 from recon.files import write_json
+from recon.optimize.pseudo.gate import Judgement
 from recon.pipeline import open_finished
 from recon.pipeline.core import Run
 from recon.pipeline.pictures import render_view, save_depth, save_rgb, save_rgba
@@ -61,7 +62,7 @@ def execute(options: Render, console: Console) -> Result:
     lines = [f"Rendered {len(index)} views -> {out}{ending}"]
     if repairer is not None:
         value["repair_strength"] = round(repairer.judgement.strength, 3)
-        lines.append(repaired_by(prior, repairer.judgement.strength))
+        lines.append(repaired_by(prior, repairer.judgement))
     return Result(value, lines)
 
 
@@ -74,11 +75,11 @@ def chosen_prior(run: Run, options: Render) -> str:
     return "none" if measured or isinstance(trained.splats, FieldSplats) else "blend"
 
 
-def repaired_by(prior: str, strength: float) -> str:
-    """A sentence for the console."""
-    if strength == 0:
-        return f"Not repaired: on left-out photos, {prior} mended nothing."
-    return f"Repaired by {prior}, strength {strength:.2f}; --repair none leaves it away. {NOT_THE_SPLATS}"
+def repaired_by(prior: str, judgement: Judgement) -> str:
+    """What was done to the pictures, for the console."""
+    if judgement.strength == 0:
+        return f"Not repaired. {judgement.reason}"
+    return f"Repaired by {prior}, strength {judgement.strength:.2f}; --repair none leaves it away. {NOT_THE_SPLATS}"
 
 
 def plan(run: Run, options: Render) -> Shots:
