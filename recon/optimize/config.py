@@ -7,6 +7,7 @@ from recon.optimize.budget.config import BudgetConfig
 from recon.optimize.coherent import CoherentConfig
 from recon.optimize.decay import DecayConfig
 from recon.optimize.dropout import DropoutKind
+from recon.optimize.flats import FlatsConfig
 from recon.optimize.growth.config import DensifyConfig
 from recon.optimize.horizon import HorizonConfig
 from recon.optimize.hull import HullConfig
@@ -46,6 +47,7 @@ class TrainConfig:
     """Poses stay fixed until the splats carry some structure."""
     refine_exposure: bool = True
     init: InitConfig = field(default_factory=InitConfig)
+    flats: FlatsConfig = field(default_factory=FlatsConfig)
     backdrop: BackdropConfig = field(default_factory=BackdropConfig)
     hull: HullConfig = field(default_factory=HullConfig)
     densify: DensifyConfig = field(default_factory=DensifyConfig)

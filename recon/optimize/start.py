@@ -3,6 +3,7 @@
 from recon.errors import InputError
 from recon.optimize.backdrop import set_back
 from recon.optimize.config import TrainConfig
+from recon.optimize.flats import onto_flats
 from recon.optimize.gaps import fill_gaps
 from recon.optimize.hull import carve
 from recon.types import DepthMaps, PointCloud, PosedScene
@@ -12,7 +13,9 @@ def first_points(scene: PosedScene, depths: DepthMaps | None, config: TrainConfi
     """What the first Gaussians are made of: the scene's points, and guesses where stereo saw nothing."""
     begin, guessed = (scene, depths)
     if depths is not None:
-        begin, guessed = set_back(scene, depths, config.backdrop, config.init.fill_below)
+        unsure_below = config.init.fill_below
+        guessed = onto_flats(scene, depths, config.flats, unsure_below, config.seed)
+        begin, guessed = set_back(scene, guessed, config.backdrop, unsure_below)
     return carve(scene, depths, fill_gaps(begin, guessed, config.init), config.hull, config.seed)
 
 

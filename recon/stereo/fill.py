@@ -49,14 +49,15 @@ def fill(
 
 
 def carry(
-    values: Float[Tensor, "H W"], weight: Float[Tensor, "H W"], guide: Float[Tensor, "H W"]
-) -> Float[Tensor, "H W"]:
+    values: Float[Tensor, "*C H W"], weight: Float[Tensor, "H W"], guide: Float[Tensor, "H W"]
+) -> Float[Tensor, "*C H W"]:
     """`values` of the pixels with `weight` carried across the photo; they may differ across its edges.
 
     Args:
         guide: the photo in grey levels 0 to 255.
     """
-    return _solve(values[None], weight, guide, torch.zeros(2, *guide.shape), last=True)[0]
+    channels = values.reshape(-1, *guide.shape)
+    return _solve(channels, weight, guide, torch.zeros(2, *guide.shape), last=True).reshape(values.shape)
 
 
 def _as_source(w: Float[Tensor, "H W"], confidence: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:

@@ -41,6 +41,7 @@ ARMS: tuple[Arm, ...] = (
     Arm("no-random-background", "off", "black background", {"train.random_background": "false"}),
     Arm("no-coarse-to-fine", "off", "full size from the first step", {"train.coarse_scale": "1"}),
     Arm("no-gap-filling", "off", "start empty where stereo is unsure", {"train.init.fill_below": "0"}),
+    Arm("no-flats", "off", "guesses are not put on planes", {"train.flats.planes": "0"}),
     Arm("no-undercoat", "off", "nothing beyond the photos' rims", {"train.undercoat.margin": "0"}),
     Arm("no-horizon", "off", "black where nothing is", {"train.horizon.distance": "0"}),
     Arm("no-backdrop", "off", "a flat backdrop stays where it was guessed", {"train.backdrop.distance": "0"}),
