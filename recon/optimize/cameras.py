@@ -51,6 +51,11 @@ class CameraParameters:
         )
         self.exposure = torch.optim.Adam([self.log_gains, self.biases], lr=rates.exposure, eps=1e-15)
 
+    @torch.no_grad()
+    def start_exposures(self, log_gains: Float[Tensor, "V 3"]) -> None:
+        """Begin with these instead of none."""
+        self.log_gains.copy_(log_gains)
+
     def viewmat(self, index: int) -> Float[Tensor, "4 4"]:
         """What a rasterizer takes for photo `index` together with the lens as given: pose and focal factor in one."""
         factor = (self.log_focals * self.lens_freedom)[self.lenses[index]].exp()

@@ -7,6 +7,7 @@ from recon.optimize.budget.config import BudgetConfig
 from recon.optimize.coherent import CoherentConfig
 from recon.optimize.decay import DecayConfig
 from recon.optimize.dropout import DropoutKind
+from recon.optimize.exposure import ExposureConfig
 from recon.optimize.flats import FlatsConfig
 from recon.optimize.growth.config import DensifyConfig
 from recon.optimize.horizon import HorizonConfig
@@ -46,6 +47,7 @@ class TrainConfig:
     pose_from: float = 0.1
     """Poses stay fixed until the splats carry some structure."""
     refine_exposure: bool = True
+    exposure: ExposureConfig = field(default_factory=ExposureConfig)
     init: InitConfig = field(default_factory=InitConfig)
     flats: FlatsConfig = field(default_factory=FlatsConfig)
     backdrop: BackdropConfig = field(default_factory=BackdropConfig)

@@ -19,6 +19,7 @@ from recon.optimize.coherent import CoherentDepth
 from recon.optimize.config import TrainConfig
 from recon.optimize.decay import OpacityDecay
 from recon.optimize.dropout import compensate, drop_out
+from recon.optimize.exposure import settle_exposures
 from recon.optimize.growth.floaters import find_floaters
 from recon.optimize.growth.select import make_densifier
 from recon.optimize.init import splats_from_points, z_order
@@ -119,11 +120,14 @@ class Trainer:
         self.device = rasterizer.device
         self.scene = scene
         self.depth_unit = median_depth(scene)
-        points = first_points(scene, depths, config)
+        exposures = settle_exposures(scene, depths, config.refine_exposure, config.exposure)
+        self.refine_exposure = exposures.refine
+        points = first_points(scene, depths, exposures, config)
         init = splats_from_points(points, config.init, config.sh_degree, config.seed)
         init = init[z_order(init.means)].to(self.device)
         self.parameters = SplatParameters(init, config.rates, self.depth_unit)
         self.cameras = CameraParameters(scene.cameras.to(self.device), config.rates, self.depth_unit)
+        self.cameras.start_exposures(exposures.start)
         self.densifier = make_densifier(config.densify, len(init), self.cameras.base, config.seed)
         self.coherent = CoherentDepth(self.cameras.base, config.coherent)
         self.smoother = DisplacementSmoother(config.structure)
@@ -185,7 +189,7 @@ class Trainer:
         self.cameras.step(
             self.fraction,
             poses=self.config.refine_poses and self.fraction >= self.config.pose_from,
-            exposure=self.config.refine_exposure,
+            exposure=self.refine_exposure,
         )
         self.step_index += 1
         self.smoother(self.parameters, self.step_index)
@@ -209,7 +213,7 @@ class Trainer:
             background = torch.rand(3, generator=self.generator).to(self.device)
         splats = self.parameters.splats()
         view, meta = self._render(index, target, splats)
-        rgb = self.cameras.expose(view.rgb, index) if self.config.refine_exposure else view.rgb
+        rgb = self.cameras.expose(view.rgb, index) if self.refine_exposure else view.rgb
         wanted = target.rgb
         if target.mask is not None:
             wanted = wanted * target.mask[..., None] + background * (1 - target.mask[..., None])
@@ -223,7 +227,7 @@ class Trainer:
             splats=splats,
             depth_unit=self.depth_unit,
             generator=self.term_generator,
-            studio=self._studio(index, splats, self.config.refine_exposure),
+            studio=self._studio(index, splats, self.refine_exposure),
         )
         return step, meta
 
@@ -312,7 +316,8 @@ class Trainer:
         cameras = self.cameras.cameras().to("cpu")
         account = asdict(self.densifier.account)
         splats = compensate(self.splats(), self.config.dropout * self.fraction, self.config.dropout_kind)
-        splats = surround(splats, replace(self.scene, cameras=cameras), self.config, self.rasterizer, account)
+        even = without_exposures(self.scene, self.cameras)
+        splats = surround(splats, even, self.config, self.rasterizer, account)
         if self.config.budget.limited:
             kept = within_budget(splats, cameras, self.config.budget, self.rasterizer, self.weigh, self.config.seed)
             account["pruned"]["budget"] = len(splats) - len(kept)

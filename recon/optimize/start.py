@@ -3,14 +3,16 @@
 from recon.errors import InputError
 from recon.optimize.backdrop import set_back
 from recon.optimize.config import TrainConfig
+from recon.optimize.exposure import Exposures
 from recon.optimize.flats import onto_flats
 from recon.optimize.gaps import fill_gaps
 from recon.optimize.hull import carve
 from recon.types import DepthMaps, PointCloud, PosedScene
 
 
-def first_points(scene: PosedScene, depths: DepthMaps | None, config: TrainConfig) -> PointCloud:
+def first_points(scene: PosedScene, depths: DepthMaps | None, exposures: Exposures, config: TrainConfig) -> PointCloud:
     """What the first Gaussians are made of: the scene's points, and guesses where stereo saw nothing."""
+    scene = exposures.evened(scene)
     begin, guessed = (scene, depths)
     if depths is not None:
         unsure_below = config.init.fill_below

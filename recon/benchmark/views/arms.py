@@ -64,6 +64,7 @@ ARMS: tuple[Arm, ...] = (
         {"train.dropout_kind": "noise", "train.dropout": "0.5"},
     ),
     Arm("opacity-decay", "on", "opacities fade a little at each step", {"train.decay.factor": "0.995"}),
+    Arm("exposure-always", "on", "each photo an exposure of its own", {"train.exposure.above": "0"}),
     Arm("robust", "on", "pixels that contradict the other photos count less", {"train.loss.robust": "1"}),
     Arm("ranking", "on", "order and continuity of depth", {"train.loss.ranking": "0.05"}),
     Arm("correlation", "on", "correlation of inverse depth", {"train.loss.correlation": "0.05"}),
