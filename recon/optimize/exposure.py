@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recon.geometry.projection import project, unproject_depth
+from recon.geometry.projection import unproject_depth
+from recon.optimize.gaps import Surface
 from recon.types import DepthMaps, PosedScene
 
 logger = logging.getLogger(__name__)
@@ -120,11 +121,7 @@ def _log_ratios(
         sure &= scene.masks[i] > 0.5
     cameras = scene.cameras
     xyz = unproject_depth(depths.depth[i], cameras.Ks[i], cameras.cam_from_world[i])[sure]
-    uv, z = project(xyz, cameras.cam_from_world[j], cameras.Ks[j])
-    height, width = depths.depth[j].shape
-    x, y = uv[:, 0].floor(), uv[:, 1].floor()
-    inside = (z > 0) & (x >= 0) & (y >= 0) & (x < width) & (y < height)
-    column, row = (x * inside).long(), (y * inside).long()
+    z, inside, row, column = Surface(depths.depth[j], cameras.cam_from_world[j], cameras.Ks[j]).pixels(xyz)
     there = depths.depth[j][row, column]
     same = inside & (depths.confidence[j][row, column] > SURE) & ((there - z).abs() < SAME_DEPTH * z)
     here, other = calm[i][sure][same], calm[j][row[same], column[same]]

@@ -316,8 +316,10 @@ class Trainer:
         cameras = self.cameras.cameras().to("cpu")
         account = asdict(self.densifier.account)
         splats = compensate(self.splats(), self.config.dropout * self.fraction, self.config.dropout_kind)
-        even = without_exposures(self.scene, self.cameras)
-        splats = surround(splats, even, self.config, self.rasterizer, account)
+        scene = replace(self.scene, cameras=cameras)
+        if self.refine_exposure:
+            scene = without_exposures(self.scene, self.cameras)
+        splats = surround(splats, scene, self.config, self.rasterizer, account)
         if self.config.budget.limited:
             kept = within_budget(splats, cameras, self.config.budget, self.rasterizer, self.weigh, self.config.seed)
             account["pruned"]["budget"] = len(splats) - len(kept)
