@@ -13,6 +13,7 @@ Global gains from the overlap of photos are how panoramas are evened out (Brown 
 
 import logging
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 import cv2
 import torch
@@ -95,18 +96,17 @@ def measure_gains(scene: PosedScene, depths: DepthMaps) -> Float[Tensor, "V 3"] 
     n = len(scene)
     calm = [torch.from_numpy(cv2.GaussianBlur(image.numpy(), (0, 0), BLUR_PX)) for image in scene.images]
     laplacian, moments = torch.zeros(n, n), torch.zeros(n, 3)
-    for i in range(n):
-        for j in range(n):
-            ratios = _log_ratios(scene, depths, calm, i, j)
-            if i == j or len(ratios) < ENOUGH:
-                continue
-            weight = len(ratios) ** 0.5
-            difference = weight * ratios.median(dim=0).values
-            laplacian[[i, j], [i, j]] += weight
-            laplacian[[i, j], [j, i]] -= weight
-            moments[j] += difference
-            moments[i] -= difference
-    if n > 1 and int(torch.linalg.matrix_rank(laplacian.double(), hermitian=True)) < n - 1:
+    for i, j in permutations(range(n), 2):
+        ratios = _log_ratios(scene, depths, calm, i, j)
+        if len(ratios) < ENOUGH:
+            continue
+        weight = len(ratios) ** 0.5
+        difference = weight * ratios.median(dim=0).values
+        laplacian[[i, j], [i, j]] += weight
+        laplacian[[i, j], [j, i]] -= weight
+        moments[j] += difference
+        moments[i] -= difference
+    if int(torch.linalg.matrix_rank(laplacian.double(), hermitian=True)) < n - 1:
         return None
     gains = (torch.linalg.pinv(laplacian.double(), hermitian=True) @ moments.double()).float()
     return gains - gains.mean(dim=0)
