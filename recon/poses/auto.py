@@ -35,7 +35,7 @@ from recon.poses.process import JobError
 from recon.poses.result import Solved, assemble, count_supported, examined, give_up, solved
 from recon.poses.sift import SiftMatcher
 from recon.poses.tilts import widen
-from recon.poses.view_graph import FALSE, SOUND, links_of
+from recon.poses.view_graph import FALSE, SOUND, links_of, strained
 from recon.types import ImageSet, PoseResult, PoseStatus
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,8 @@ PAIRS_PER_PHOTO, MAX_PAIRS = 3, 6
 """Of a photo that lacks support, and in all, this many pairs get simulated views: those with most matches, and of
 photos that have no place before those that have a doubtful one. A pair costs 3 to 10 CPU-s."""
 
+MAX_STRAIGHTENED = 2
+"""Times that a model is mapped again from where it is bent."""
 STEPS = 5
 """Of the progress bar."""
 
@@ -89,6 +91,11 @@ def _better(result: PoseResult, network: Backend, images: ImageSet, config: Pose
         return result
     sure = [sum(status is PoseStatus.OK for status in r.status) for r in (result, other)]
     return other if sure[1] > sure[0] else result
+
+
+def _merit(candidate: Solved) -> tuple[int, tuple[float, int]]:
+    """Photos that are believed, then matches that agree."""
+    return count_supported(candidate), score(candidate)
 
 
 @dataclass
@@ -227,7 +234,7 @@ class _Cascade:
         best = self._choose(candidates)
         if best is None:
             return False
-        best = self._without_false_pairs(best)
+        best = self._straightened(self._without_false_pairs(best))
         # an old model's observations index the old keypoints: it stays with those
         self.best = before if before is not None and best.model is before.model else best
         return self._good(best)
@@ -240,7 +247,7 @@ class _Cascade:
         best = examined(self.images, order[0])
         rivals = [c for c in order[1:] if differ(c.model, best.model)]
         if count_supported(best) < len(self.images) and rivals:
-            best = max(best, examined(self.images, rivals[0]), key=lambda c: (count_supported(c), score(c)))
+            best = max(best, examined(self.images, rivals[0]), key=_merit)
         return best
 
     def _without_false_pairs(self, best: Solved) -> Solved:
@@ -258,6 +265,31 @@ class _Cascade:
         if again is None or count_supported(again) < count_supported(best):
             return best
         return again
+
+    def _straightened(self, best: Solved) -> Solved:
+        """Mapped again from where the model is bent, if that helps.
+
+        A group of photos that a handful of matches joined wrongly to the others bends as the mapper adds to it, and no
+        adjustment straightens it. Begun there, with the focal length that the model has found, it comes out straight.
+        """
+        tried: set[Pair] = set()
+        for _ in range(MAX_STRAIGHTENED):
+            pairs = [pair for pair in strained(best.support, best.model.registered) if pair not in tried]
+            if not pairs:
+                break
+            tried.add(pairs[0])
+            longest = 2 * best.model.Ks[:, :2, 2].max(axis=1)
+            start = Start(float(np.nanmedian(best.model.focal_px / longest)), pair=pairs[0])
+            logger.info("mapping again from photos %d and %d, where the model is bent", *pairs[0])
+            try:
+                _, candidates = map_candidates(best.tracks, self.images, [start], self.config)
+            except JobError as error:
+                logger.warning("mapping again from where the model is bent failed: %s", error)
+                break
+            again = self._choose(candidates)
+            if again is not None and _merit(again) > _merit(best):
+                best = again
+        return best
 
     def _good(self, candidate: Solved) -> bool:
         """Every photo placed and supported, the matches agree, the focal length is sane."""

@@ -19,6 +19,7 @@ from recon.poses.view_graph import (
     is_fixed,
     links_of,
     main_component,
+    strained,
     uncontradicted,
 )
 from recon.types import PairDiagnostics, PoseStatus
@@ -67,7 +68,7 @@ def find_problems(v: int, names: tuple[str, ...], model: Model, support: Support
     if model.registered.sum() == 2:
         problems.extend(_pair_problems(support))
     elif not seen.in_main:
-        problems.append(_loose_tie(v, names, support))
+        problems.append(_loose_tie(v, names, model, support))
     elif not seen.fixed:
         problems.append(f"held by one other photo only (second-best link: {seen.second} matches)")
     if model.registered.sum() > 2 and support.focal_uncertainty > OPEN_FOCAL:
@@ -90,11 +91,17 @@ def _pair_problems(support: Support) -> list[str]:
     return []
 
 
-def _loose_tie(v: int, names: tuple[str, ...], support: Support) -> str:
+def _loose_tie(v: int, names: tuple[str, ...], model: Model, support: Support) -> str:
     false = [pair for pair in links_of(support, FALSE) if v in pair]
     if false:
         other = names[_partner(false[0], v)]
         return f"it and {other} do not look into each other where their matches say they should"
+    bent = strained(support, model.registered)
+    if mine := [pair for pair in bent if v in pair]:
+        flags, other = support.consistent[mine[0]], names[_partner(mine[0], v)]
+        return f"{int((~flags).sum())} of its {len(flags)} matches with {other} contradict where the two stand"
+    if bent:
+        return "what ties it to the largest group of photos are photos whose matches contradict where they stand"
     return f"only weak links tie it to the largest group of photos (best: {max([*support.links(v), 0])} matches)"
 
 

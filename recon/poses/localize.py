@@ -42,8 +42,8 @@ class _Anchors:
 def localize(queries: ImageSet, images: ImageSet, result: PoseResult, config: PosesConfig | None = None) -> PoseResult:
     """Cameras of `queries` in the world of `result`, found by 2D-3D matches, PnP with RANSAC and refinement.
 
-    A query that shares its lens with a placed photo (same size, no EXIF of its own) takes that photo's focal length;
-    otherwise its focal length comes from EXIF or is estimated with the pose. The model is triangulated anew from
+    A query that shares its lens with a placed photo (same size, no EXIF of its own) takes that photo's lens; otherwise
+    its focal length comes from EXIF or is estimated with the pose. The model is triangulated anew from
     `result.cameras`, so this works after any backend, and after the cameras were refined elsewhere.
 
     Returns:
@@ -57,16 +57,16 @@ def localize(queries: ImageSet, images: ImageSet, result: PoseResult, config: Po
         anchors = _anchors(images, result, config)
         found = [_correspondences(f, anchors) for f in _query_features(queries, anchors, config)]
         scale = work_scale(queries, config)
-        focal_px, refine = _focal_lengths(queries, images, result)
+        focal_px, off_middle, refine = _lenses(queries, images, result)
         arrays = (
-            pack("uv", [uv * s for (uv, _), s in zip(found, scale)], 2, np.float64)
+            pack("uv", [(uv - off) * s for (uv, _), off, s in zip(found, off_middle, scale)], 2, np.float64)
             | pack("xyz", [xyz for _, xyz in found], 3, np.float64)
             | {"sizes": _sizes(queries) * scale[:, None], "focal_px": focal_px * scale, "refine_focal": refine}
         )
         placed = run_job("locate", arrays, seed=config.seed, time_limit_s=config.time_limit_s)
     except JobError as error:
         raise PoseError(f"Placing the held-out photos failed: {error}.") from error
-    return _result(queries, result, arrays, placed, scale)
+    return _result(queries, result, arrays, placed, scale, off_middle)
 
 
 def _anchors(images: ImageSet, result: PoseResult, config: PosesConfig) -> _Anchors:
@@ -122,24 +122,32 @@ def _sizes(images: ImageSet) -> NDArray:
     return np.array([[photo.shape[1], photo.shape[0]] for photo in images.images], np.float64)
 
 
-def _focal_lengths(queries: ImageSet, images: ImageSet, result: PoseResult) -> tuple[NDArray, NDArray]:
-    """Focal length of each query in its pixels, and whether it is a guess to be refined."""
+def _lenses(queries: ImageSet, images: ImageSet, result: PoseResult) -> tuple[NDArray, NDArray, NDArray]:
+    """Focal length of each query in its pixels, its principal point relative to the middle [Q, 2], and whether the
+    focal length is a guess to be refined."""
     sizes, placed = _sizes(queries), result.cameras.registered.numpy()
-    model_sizes, model_focal = _sizes(images)[placed], result.cameras.Ks[:, 0, 0].numpy()[placed]
+    model_sizes, model_Ks = _sizes(images)[placed], result.cameras.Ks.double().numpy()[placed]
     focal, refine = queries.focal_px.numpy().astype(np.float64).copy(), np.zeros(len(queries), np.int64)
+    off_middle = np.zeros((len(queries), 2))
     for q in range(len(queries)):
         same = (model_sizes == sizes[q]).all(axis=1)
         exif = images.focal_px.numpy()[placed][same]
         shared = same.any() and (np.isnan(focal[q]) or np.isclose(exif, focal[q], rtol=1e-3).any())
         if shared:
-            focal[q] = np.median(model_focal[same])
+            focal[q] = np.median(model_Ks[same, 0, 0])
+            off_middle[q] = np.median(model_Ks[same, :2, 2] - sizes[q] / 2, axis=0)
         elif np.isnan(focal[q]):
             focal[q], refine[q] = FALLBACK_FOCAL * sizes[q].max(), 1
-    return focal, refine
+    return focal, off_middle, refine
 
 
 def _result(
-    queries: ImageSet, model: PoseResult, arrays: dict[str, NDArray], placed: dict[str, NDArray], scale: NDArray
+    queries: ImageSet,
+    model: PoseResult,
+    arrays: dict[str, NDArray],
+    placed: dict[str, NDArray],
+    scale: NDArray,
+    off_middle: NDArray,
 ) -> PoseResult:
     n_inliers = np.array([int(flags.sum()) for flags in unpack("inliers", placed)])
     found = np.isfinite(placed["cam_from_world"]).all(axis=(1, 2)) & (n_inliers >= MIN_INLIERS)
@@ -147,7 +155,7 @@ def _result(
     sizes = torch.from_numpy(_sizes(queries)).long()
     Ks = torch.zeros(len(queries), 3, 3)
     Ks[:, 0, 0] = Ks[:, 1, 1] = torch.from_numpy(placed["focal_px"] / scale).float()
-    Ks[:, :2, 2] = sizes / 2
+    Ks[:, :2, 2] = sizes / 2 + torch.from_numpy(off_middle)
     Ks[:, 2, 2] = 1
     confidence = np.where(found, n_inliers / (n_inliers + MIN_CONSISTENT), 0.0)
     status = [

@@ -47,6 +47,8 @@ class Start:
     focal_factor: float = float("nan")
     """Initial focal length in longest sides where EXIF is silent; NaN: COLMAP's guess."""
     refine_focal: bool = True
+    pair: Pair | None = None
+    """Photos to begin with; the focal length is then held until all photos are in. None: COLMAP's choice."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def run_mapping(
     Raises:
         JobError: the child process failed.
     """
-    rows = np.array([[s.focal_factor, s.refine_focal] for s in starts], np.float64).reshape(-1, 2)
+    rows = np.array([(s.focal_factor, s.refine_focal, *(s.pair or (-1, -1))) for s in starts], np.float64)
     arrays = tracks.job(images) | {"starts": rows, "time_limit_s": np.array(config.time_limit_s)}
     found = run_job("map", arrays, seed=config.seed, time_limit_s=config.time_limit_s + 60)
     return read_verified(found), [

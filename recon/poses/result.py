@@ -20,6 +20,7 @@ from recon.poses.diagnose import (
     why_unregistered,
 )
 from recon.poses.gauge import normalise
+from recon.poses.lens import settle_principal_points
 from recon.poses.matches import Model, Tracks, Verified, without_photos
 from recon.poses.verify import examine
 from recon.poses.view_graph import loose
@@ -58,7 +59,7 @@ def assemble(images: ImageSet, best: Solved, backend: str) -> PoseResult:
     best, cut = cut_loose(whole, images.names)
     pairs = _pairs(images, best.tracks, best.verified, best)
     verdicts = [cut.get(v) or judge(v, images.names, best.model, best.support, pairs) for v in range(len(images))]
-    model = _in_gauge(best.model)
+    model = _in_gauge(settle_principal_points(best.model, best.tracks))
     n_observations, errors = _per_photo(model, best.tracks)
     return PoseResult(
         cameras=_cameras(images, model, scale, verdicts),
@@ -146,21 +147,20 @@ def _in_gauge(model: Model) -> Model:
 
 
 def _cameras(images: ImageSet, model: Model, scale: NDArray, verdicts: list[Verdict]) -> Cameras:
-    """Cameras in photo pixels; an unregistered photo gets its group's focal length where one was found."""
+    """Cameras in photo pixels; an unregistered photo gets its group's lens where one was found."""
     width = torch.tensor([photo.shape[1] for photo in images.images])
     height = torch.tensor([photo.shape[0] for photo in images.images])
-    focal = torch.from_numpy(model.focal_px / scale).float()
+    off_middle = (model.Ks[:, :2, 2] - work_sizes(images, scale) / 2) / scale[:, None]
+    lenses = np.column_stack([model.focal_px / scale, off_middle])
     Ks = torch.zeros(len(images), 3, 3)
     for v in range(len(images)):
-        group = focal[(images.camera_ids == images.camera_ids[v]) & focal.isfinite()]
-        if len(group):
-            guess = float(group[0])
-        elif torch.isfinite(images.focal_px[v]):
-            guess = float(images.focal_px[v])
-        else:
+        group = lenses[(images.camera_ids == images.camera_ids[v]).numpy() & np.isfinite(lenses).all(axis=1)]
+        guess = float(images.focal_px[v])
+        if not np.isfinite(guess):
             guess = FALLBACK_FOCAL * float(max(width[v], height[v]))
-        f = float(focal[v]) if torch.isfinite(focal[v]) else guess
-        Ks[v] = torch.tensor([[f, 0, width[v] / 2], [0, f, height[v] / 2], [0, 0, 1]])
+        own = lenses[v] if np.isfinite(lenses[v]).all() else group[0] if len(group) else (guess, 0.0, 0.0)
+        f, x, y = map(float, own)
+        Ks[v] = torch.tensor([[f, 0, width[v] / 2 + x], [0, f, height[v] / 2 + y], [0, 0, 1]])
     poses = np.where(model.registered[:, None, None], model.cam_from_world, np.eye(4))
     return Cameras(
         torch.from_numpy(poses).float(),

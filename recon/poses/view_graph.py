@@ -59,6 +59,19 @@ def links_of(support: Support, kind: str) -> list[Pair]:
     return [pair for pair in support.consistent if kind_of(pair, support) == kind]
 
 
+def strained(support: Support, registered: NDArray) -> list[Pair]:
+    """Links between placed photos of which a part of many matches contradicts their places: there the model is bent.
+
+    Two photos' own geometry explains all of these matches, and so does a right model. Most contradicting matches first.
+    """
+    missing = {
+        pair: int((~flags).sum())
+        for pair, flags in support.consistent.items()
+        if registered[list(pair)].all() and len(flags) >= STRONG_LINK and flags.mean() < STRONG_RATIO
+    }
+    return sorted(missing, key=lambda pair: -missing[pair])
+
+
 def components(n: int, links: list[Pair]) -> list[set[int]]:
     """Photos joined by links, largest set first; every photo is in one."""
     groups = [{v} for v in range(n)]
@@ -71,8 +84,14 @@ def components(n: int, links: list[Pair]) -> list[set[int]]:
 
 
 def uncontradicted(support: Support, registered: NDArray) -> NDArray:
-    """[V] bool: placed photos with whose matches the model agrees."""
-    return np.array([registered[v] and support.ratio(v, registered) >= MIN_AGREEMENT for v in range(len(registered))])
+    """[V] bool: placed photos with whose matches the model agrees, and that do not stand where it is bent."""
+    bent = {v for pair in strained(support, registered) for v in pair}
+    return np.array(
+        [
+            registered[v] and v not in bent and support.ratio(v, registered) >= MIN_AGREEMENT
+            for v in range(len(registered))
+        ]
+    )
 
 
 def main_component(support: Support, registered: NDArray) -> set[int]:

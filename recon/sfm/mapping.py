@@ -24,8 +24,9 @@ def map_photos(arrays: Arrays) -> Arrays:
     """Verify the matches, then map from every start.
 
     Args:
-        arrays: the fields of `Photos`; `starts` [S, 2] rows of (focal length in longest sides, refine the focal
-            length), NaN, 1 where the mapper shall choose; `seed`; `time_limit_s` of wall time for all starts together.
+        arrays: the fields of `Photos`; `starts` [S, 4] rows of (focal length in longest sides, refine the focal
+            length, and the two photos to begin with), NaN, 1, -1, -1 where the mapper shall choose; `seed`;
+            `time_limit_s` of wall time for all starts together.
 
     Returns:
         `inliers` (packed pairs), `pair_kind` [P] (COLMAP's two-view configuration), `pair_homography` [P, 3, 3] (NaN
@@ -58,18 +59,25 @@ def export_geometries(photos: Photos, geometries: Geometries) -> Arrays:
 def _map_once(
     photos: Photos, geometries: Geometries, start: NDArray, seed: int, seconds: float
 ) -> pycolmap.Reconstruction | None:
-    """The largest model from one start; None when no pair could be extended into one."""
+    """The largest model from one start; None when no pair could be extended into one.
+
+    Photos to begin with come with a focal length that a model has found before: only the last adjustment refines it.
+    """
     focal_factor = FALLBACK_FOCAL if np.isnan(start[0]) else float(start[0])
+    refine_focal, pair = bool(start[1]), start[2:].astype(int)
     with tempfile.TemporaryDirectory(prefix="recon-map-") as folder:
         path = Path(folder) / "database.db"
         cameras = [photos.camera(group, focal_factor) for group in range(len(photos.sizes))]
         write_database(path, photos, geometries, cameras)
         options = few_view_options(seed, seconds)
-        options.ba_refine_focal_length = options.mapper.abs_pose_refine_focal_length = bool(start[1])
+        free = refine_focal and pair[0] < 0
+        options.ba_refine_focal_length = options.mapper.abs_pose_refine_focal_length = free
+        if pair[0] >= 0:
+            options.init_image_id1, options.init_image_id2 = (int(v) + 1 for v in pair)
         models = pycolmap.incremental_mapping(path, folder, folder, options)
     model = max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()), default=None)
     if model is not None:
-        polish(model, refine_focal=bool(start[1]))
+        polish(model, refine_focal=refine_focal)
     return model
 
 

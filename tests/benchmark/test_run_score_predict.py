@@ -227,6 +227,19 @@ def test_a_wrong_focal_length_is_part_of_the_methods_frame():
     assert torch.allclose(moved.cam_from_world, true.cam_from_world[:1], atol=1e-6)
 
 
+def test_a_wrong_principal_point_is_part_of_the_methods_frame():
+    """A lens that looks beside the middle, taken for one that does not: the same pictures, in a turned world."""
+    poses = torch.eye(4).repeat(3, 1, 1)
+    poses[1, 0, 3], poses[2, 1, 3] = -1.0, 0.5
+    Ks = torch.tensor([[50.0, 0, 21.0], [0, 50.0, 14.5], [0, 0, 1]]).repeat(3, 1, 1)
+    true = Cameras.create(poses, Ks, 40, 30)
+    Ks = torch.tensor([[60.0, 0, 20.0], [0, 60.0, 15.0], [0, 0, 1]]).repeat(3, 1, 1)
+    estimated = Cameras.create(poses, Ks, 40, 30)
+    tests = Cameras.create(poses[:1], 2 * true.Ks[:1], 80, 60)  # twice the size
+    moved = to_method_frame(tests, true, estimated)
+    assert torch.allclose(moved.Ks[0, :2], torch.tensor([[120.0, 0, 40], [0, 120, 30]]))
+
+
 def test_methods_say_what_they_lack():
     with pytest.raises(InputError, match="no option 'stpes'"):
         method_named("recon").check({"stpes": "3"})

@@ -7,19 +7,34 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pose_scenes import NAMES, door, door_photo, door_truth, image_set
+from pose_scenes import NAMES, door, door_photo, door_truth, image_set, pairwise_rotation_errors
 from test_pose_parts import arc, yaw
 
 from recon.benchmark.poses import Case, Outcome, calibration_table
-from recon.poses import estimate
-from recon.poses.candidates import differ, score
+from recon.events import ignore
+from recon.poses import PosesConfig, estimate
+from recon.poses.auto import _Cascade
+from recon.poses.candidates import differ, map_candidates, score
 from recon.poses.consistency import Support, measure_support
+from recon.poses.correspond import match_pairs
 from recon.poses.degenerate import is_turn
 from recon.poses.diagnose import focal_warning, is_supported, judge
-from recon.poses.matches import Model, Tracks, Verified, without_pairs, without_photos
+from recon.poses.features import all_pairs
+from recon.poses.learned import AlikedMatcher
+from recon.poses.matches import (
+    Model,
+    Start,
+    Tracks,
+    Verified,
+    build_tracks,
+    without_pairs,
+    without_photos,
+    work_scale,
+)
+from recon.poses.normal_equations import CORRELATED, MIN_NOISE_PX
 from recon.poses.photometric import DensePair, compare, scale_ratio
-from recon.poses.result import Solved, cut_loose, solved
-from recon.poses.uncertainty import CORRELATED, MIN_NOISE_PX, focal_uncertainty
+from recon.poses.result import Solved, cut_loose, examined, solved
+from recon.poses.uncertainty import focal_uncertainty
 from recon.poses.verify import find_ties, pairs_to_examine
 from recon.poses.view_graph import (
     FALSE,
@@ -30,9 +45,12 @@ from recon.poses.view_graph import (
     kind_of,
     loose,
     main_component,
+    strained,
     uncontradicted,
 )
 from recon.types import PoseStatus
+
+CONFIG = PosesConfig()
 
 
 def door_model(names: tuple[str, ...], side: int = 320) -> Model:
@@ -307,3 +325,47 @@ def test_ties_need_a_common_photo() -> None:
     same = DensePair(0.5, (depth, depth))
     assert find_ties({(0, 1): same, (2, 3): same}) == frozenset()
     assert find_ties({(0, 1): same, (1, 3): same}) == {((0, 1), (1, 3))}
+
+
+def test_a_link_that_many_matches_contradict_leaves_what_hangs_on_it_in_doubt() -> None:
+    sure, bent = (500, 505, 0.7, 12.0), (730, 893, 0.6, 7.0)
+    support = evidence(
+        {(0, 1): sure, (1, 2): sure, (0, 2): sure, (2, 3): (22, 28, 0.5, 50.0), (3, 4): bent, (4, 5): sure}
+    )
+    placed = np.ones(6, bool)
+    assert strained(support, placed) == [(3, 4)]
+    assert main_component(support, uncontradicted(support, placed)) == {0, 1, 2}
+    assert [is_supported(v, door_model(NAMES[:6]), support) for v in range(6)] == [True] * 3 + [False] * 3
+    verdict = judge(3, tuple("abcdef"), door_model(NAMES[:6]), support, [])
+    assert verdict.reason.endswith("163 of its 893 matches with e contradict where the two stand")
+    assert "photos whose matches contradict" in judge(5, tuple("abcdef"), door_model(NAMES[:6]), support, []).reason
+    placed[4] = False
+    assert strained(support, placed) == []  # a photo that is not placed contradicts nothing
+    few = evidence({(0, 1): (60, 90, 0.6, 12.0)})
+    assert strained(few, np.ones(2, bool)) == []  # may be chance
+
+
+def test_a_bent_model_is_mapped_again_from_where_it_is_bent() -> None:
+    names = NAMES[:3]
+    photos, truth = door(names, 400), door_truth(names, 400)
+    aliked = AlikedMatcher(CONFIG.max_side)
+    features = aliked.extract(photos.images)
+    matches = {pair: m[::4] for pair, m in match_pairs(aliked.nearest, features, all_pairs(3)).items()}  # faster
+    tracks = build_tracks(features, matches, work_scale(photos, CONFIG))
+    verified, candidates = map_candidates(tracks, photos, [Start()], CONFIG)
+    right = candidates[0].model
+    poses = right.cam_from_world.copy()
+    roll = np.deg2rad(4.0)  # many matches still agree
+    turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    poses[2, :2] = turn @ poses[2, :2]
+    bent = examined(photos, solved(replace(right, cam_from_world=poses), tracks, verified))
+    cascade = _Cascade(photos, CONFIG, ignore)
+    assert bent.support.share > 0.5
+    assert strained(bent.support, right.registered)
+    straight = cascade._straightened(bent)
+    assert not strained(straight.support, straight.model.registered)
+    assert straight.support.share > bent.support.share
+    found = torch.from_numpy(straight.model.cam_from_world)
+    assert pairwise_rotation_errors(found, truth.cam_from_world.double()).max() < 0.5
+    again = cascade._straightened(straight)
+    assert again is straight

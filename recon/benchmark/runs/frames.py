@@ -12,10 +12,11 @@ from recon.types import Cameras
 
 
 def to_method_frame(tests: Cameras, true_inputs: Cameras, inputs: Cameras) -> Cameras:
-    """The true test cameras in the world of the estimated `inputs`, by a similarity fitted to the inputs alone.
+    """The true test cameras in the world of the estimated `inputs`, by what fits the inputs alone.
 
-    The estimated focal length is part of a method's frame (a wrong one is made up for by distance), so the test
-    cameras' is scaled by the median ratio of estimated to true focal length of the inputs.
+    The estimated lens is part of a method's frame: a wrong focal length is made up for by distance, a wrong principal
+    point by a turn. So the test cameras' focal length is scaled by the median ratio of estimated to true focal length
+    of the inputs, and their principal point shifted by the median difference, in focal lengths.
 
     Args:
         tests, true_inputs: in the true world.
@@ -32,6 +33,8 @@ def to_method_frame(tests: Cameras, true_inputs: Cameras, inputs: Cameras) -> Ca
     Ks = tests.Ks.clone()
     Ks[:, 0, 0] *= ratio
     Ks[:, 1, 1] *= ratio
+    off = (inputs.Ks[placed, :2, 2] - true_inputs.Ks[placed, :2, 2]) / inputs.Ks[placed, 0, 0, None]
+    Ks[:, :2, 2] += off.median(dim=0).values * Ks[:, 0, 0, None]
     moved = similarity.apply_poses(tests.cam_from_world.double())
     return replace(tests, cam_from_world=moved.to(tests.cam_from_world), Ks=Ks)
 

@@ -19,8 +19,8 @@ MEANS_NOTE = (
     "A scene's figure is the mean over its test views, the row's the mean over scenes, then over seeds; sd: standard "
     "deviation of PSNR over seeds. -M: on the object, scenes with masks only. Views that were not shown are black. "
     "seconds, CPU-s, peak GB: of making the scene, means. Estimated poses: the test cameras are brought to the "
-    f"estimated world by a similarity fitted to the inputs; rows with{ALIGNED_MARK}: then each is moved by itself to "
-    "fit its photo, the scene held fixed (as InstantSplat and SparseAGS evaluate)."
+    f"estimated world by a similarity and a change of lens fitted to the inputs; rows with{ALIGNED_MARK}: then each is "
+    "moved by itself to fit its photo, the scene held fixed (as InstantSplat and SparseAGS evaluate)."
 )
 GAINS_NOTE = (
     "PSNR of the arm less that of the other, on the same scenes and seeds; spread: standard deviation over seeds of "
