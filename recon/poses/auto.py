@@ -9,7 +9,7 @@
 6. A feed-forward network, if its package and weights are here already, when photos are still missing.
 
 Each candidate is scored by the share of all verified matches that agree with it, and by what a dense look at its
-photos says (`recon.poses.verify`); the best one is kept.
+photos says (`recon.poses.verify`); the best one is kept. A model that is bent is mapped again from the bend.
 """
 
 import logging
@@ -215,8 +215,7 @@ class _Cascade:
             return None
         if not best.support.focal_uncertainty <= MAX_FOCAL_UNCERTAINTY:
             return None
-        longest = 2 * best.model.Ks[:, :2, 2].max(axis=1)
-        return float(np.nanmedian(best.model.focal_px / longest))
+        return float(np.nanmedian(best.model.focal_factors))
 
     def _attempt(self, stage: str, tracks: Tracks, starts: list[Start]) -> bool:
         """Map, keep what is better, and say whether it is good enough to stop."""
@@ -278,8 +277,7 @@ class _Cascade:
             if not pairs:
                 break
             tried.add(pairs[0])
-            longest = 2 * best.model.Ks[:, :2, 2].max(axis=1)
-            start = Start(float(np.nanmedian(best.model.focal_px / longest)), pair=pairs[0])
+            start = Start(float(np.nanmedian(best.model.focal_factors)), pair=pairs[0])
             logger.info("mapping again from photos %d and %d, where the model is bent", *pairs[0])
             try:
                 _, candidates = map_candidates(best.tracks, self.images, [start], self.config)

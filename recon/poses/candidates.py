@@ -64,8 +64,7 @@ def score(candidate: Solved) -> tuple[float, int]:
     must decide then, and only then.
     """
     model = candidate.model
-    longest = 2 * model.Ks[model.registered, :2, 2].max(axis=1)  # principal points are in the middle
-    octaves = np.abs(np.log2(model.focal_px[model.registered] / (USUAL_FOCAL * longest)))
+    octaves = np.abs(np.log2(model.focal_factors[model.registered] / USUAL_FOCAL))
     price = FOCAL_PRICE * max(0.0, float(octaves.mean()) - 0.5) if len(octaves) else 0.0
     price += 0.0 if has_sane_focals(model) else INSANE_PRICE
     return round(candidate.support.share - price, 3), len(model.observations)

@@ -100,15 +100,14 @@ def _loose_tie(v: int, names: tuple[str, ...], model: Model, support: Support) -
     if mine := [pair for pair in bent if v in pair]:
         flags, other = support.consistent[mine[0]], names[_partner(mine[0], v)]
         return f"{int((~flags).sum())} of its {len(flags)} matches with {other} contradict where the two stand"
-    if bent:
+    if bent and v in main_component(support, model.registered):
         return "what ties it to the largest group of photos are photos whose matches contradict where they stand"
     return f"only weak links tie it to the largest group of photos (best: {max([*support.links(v), 0])} matches)"
 
 
 def has_sane_focal(v: int, model: Model) -> bool:
-    """Whether photo v's focal length lies in `FOCAL_RANGE`; the principal point is the middle of the photo."""
-    longest = 2 * model.Ks[v, :2, 2].max()
-    return bool(FOCAL_RANGE[0] * longest <= model.focal_px[v] <= FOCAL_RANGE[1] * longest)
+    """Whether photo v's focal length lies in `FOCAL_RANGE`."""
+    return bool(FOCAL_RANGE[0] <= model.focal_factors[v] <= FOCAL_RANGE[1])
 
 
 def is_supported(v: int, model: Model, support: Support) -> bool:

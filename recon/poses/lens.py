@@ -7,7 +7,7 @@ middle, so that the principal point moves as far as the photos say more than it 
 """
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -57,24 +57,23 @@ def settle_principal_points(model: Model, tracks: Tracks) -> Model:
     return model
 
 
+@dataclass(frozen=True)
 class _Equations:
     """The normal equations at one place, and their right sides."""
 
-    def __init__(self, normal: Normal, by_cameras: NDArray, by_points: NDArray) -> None:
-        self.normal, self.by_cameras, self.by_points = normal, by_cameras, by_points
+    normal: Normal
+    by_cameras: NDArray
+    """[C]."""
+    by_points: NDArray
+    """[P, 3]."""
 
     def step(self, damping: float) -> tuple[NDArray, NDArray]:
         """What to add to cameras and lenses [C] and to points [P, 3], damped by a part of the diagonal."""
-        normal = self.normal
-        diagonal = np.einsum("pii->pi", normal.points)
-        H = normal.points + (damping * diagonal + 1e-300)[:, :, None] * np.eye(3)
-        eliminated = np.linalg.solve(H, normal.mixed)
-        S = normal.cameras + damping * np.diag(np.diag(normal.cameras))
-        S = S - np.einsum("pic,pid->cd", normal.mixed, eliminated, optimize=True)
-        right = self.by_cameras - np.einsum("pic,pi->c", eliminated, self.by_points)
-        cameras = -np.linalg.lstsq(S, right, rcond=1e-14)[0]
-        points = -np.linalg.solve(H, (self.by_points + normal.mixed @ cameras)[:, :, None])[:, :, 0]
-        return cameras, points
+        normal, pulls = self.normal.damped(damping), self.by_points[:, :, None]
+        right = self.by_cameras - np.einsum("pic,pik->c", normal.mixed, normal.solve_points(pulls))
+        cameras = -np.linalg.lstsq(normal.without_points(), right, rcond=1e-14)[0]
+        points = -normal.solve_points(pulls + (normal.mixed @ cameras)[:, :, None])
+        return cameras, points[:, :, 0]
 
 
 class _Problem:

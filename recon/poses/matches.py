@@ -73,6 +73,11 @@ class Model:
         """[V], NaN where the photo is not in it."""
         return self.Ks[:, 0, 0]
 
+    @property
+    def focal_factors(self) -> NDArray:
+        """[V] focal lengths in longest sides, NaN where the photo is not in it; principal points are in the middle."""
+        return self.focal_px / (2 * self.Ks[:, :2, 2].max(axis=1))
+
 
 @dataclass(frozen=True)
 class Verified:

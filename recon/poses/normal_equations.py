@@ -105,11 +105,20 @@ class Normal:
             summed(np.einsum("o,oki,okj->oij", w, Jp, J), point, n_points),
         )
 
+    def damped(self, damping: float) -> "Normal":
+        """With a part of the diagonal added to it (Levenberg-Marquardt)."""
+        diagonal = np.einsum("pii->pi", self.points)[:, :, None] * np.eye(3)
+        cameras = self.cameras + damping * np.diag(np.diag(self.cameras))
+        return Normal(cameras, self.points + damping * diagonal, self.mixed)
+
     def without_points(self) -> NDArray:
         """[C, C] with the points eliminated (the Schur complement)."""
+        return self.cameras - np.einsum("pic,pid->cd", self.mixed, self.solve_points(self.mixed), optimize=True)
+
+    def solve_points(self, right: NDArray) -> NDArray:
+        """The inverse of each point's own block, times [P, 3, K]."""
         trace = np.trace(self.points, axis1=1, axis2=2)[:, None, None]
-        H = self.points + (1e-12 * trace + 1e-300) * np.eye(3)
-        return self.cameras - np.einsum("pic,pid->cd", self.mixed, np.linalg.solve(H, self.mixed), optimize=True)
+        return np.linalg.solve(self.points + (1e-12 * trace + 1e-300) * np.eye(3), right)
 
 
 def summed(values: NDArray, point: NDArray, n_points: int) -> NDArray:
