@@ -24,16 +24,10 @@ class AlignConfig:
     """At each resolution."""
     scales: tuple[float, ...] = (0.25, 0.5, 1.0)
     """Resolutions, coarse first, as shares of the photo's size."""
-    min_side: int = 64
-    """Longest side in pixels of the coarsest one: on smaller pictures fewer are used, the last always."""
     difference: float = 1e-3
     """Step of the numeric derivatives: radians, and share of the median depth."""
     huber: float = 0.1
     """Colour difference from which a pixel counts linearly: an occluder must not pull the camera."""
-
-    def scales_of(self, longest: int) -> tuple[float, ...]:
-        """Those of `scales` that are used on a picture of this longest side."""
-        return (*(scale for scale in self.scales[:-1] if scale * longest >= self.min_side), self.scales[-1])
 
 
 def align_camera(
@@ -54,8 +48,7 @@ def align_camera(
     pose = view.camera.cam_from_world[0]
     first = view.cost(pose, 1.0)
     refined = pose
-    for scale in view.scales:
-        # Splats drawn small are thicker and softer than the photo made small: what fits best there may be worse here.
+    for scale in config.scales:
         start = min(pose, refined, key=lambda p: view.cost(p, scale))
         refined = _gauss_newton(view, start, scale)
     best = refined if view.cost(refined, 1.0) < first else pose
@@ -100,26 +93,28 @@ class _View:
     ) -> None:
         self.splats, self.rasterizer, self.config = splats, rasterizer, config
         self.image, self.camera = image.to(rasterizer.device), camera.to(rasterizer.device)
-        self.scales = config.scales_of(max(self.image.shape[:2]))
-        _, alpha, depth, _ = self.render(self.camera.cam_from_world[0], self.scales[0])
+        _, alpha, depth, _ = self.render(self.camera.cam_from_world[0], config.scales[0])
         hit = depth[alpha > 0.5]
         self.depth_unit = float(hit.median()) if hit.numel() else 1.0
 
     @torch.no_grad()
     def render(self, pose: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(rgb, alpha, depth, photo) at `scale` of the photo's size."""
+        """(rgb, alpha, depth, photo) at `scale` of the photo's size.
+
+        Splats are drawn at full size and the picture is made small, as the photo was. Drawn small they would be
+        thicker and softer than it (each is widened by a share of a pixel), and what fits best there can be a minimum
+        pixels away from the right place.
+        """
         height, width = self.image.shape[:2]
-        size = (max(16, round(height * scale)), max(16, round(width * scale)))
-        K = self.camera.Ks[0].clone()
-        K[0] *= size[1] / width
-        K[1] *= size[0] / height
-        target = resample(self.image.permute(2, 0, 1), size, "area").permute(1, 2, 0).contiguous()
         s = self.splats
         out, alpha, _ = self.rasterizer(
-            s.means, s.quats, s.scales, s.opacities, s.colors, pose[None], K[None], size[1], size[0],
+            s.means, s.quats, s.scales, s.opacities, s.colors, pose[None], self.camera.Ks, width, height,
             sh_degree=s.sh_degree, render_mode="RGB+ED",
         )  # fmt: skip
-        return out[0, ..., :3], alpha[0, ..., 0], out[0, ..., 3], target
+        drawn = torch.cat([out[0], alpha[0], self.image], dim=-1)
+        size = (max(16, round(height * scale)), max(16, round(width * scale)))
+        drawn = resample(drawn.permute(2, 0, 1), size, "area").permute(1, 2, 0)
+        return drawn[..., :3], drawn[..., 4], drawn[..., 3], drawn[..., 5:]
 
     def residual(self, pose: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         """Colour differences [H, W, 3] where splats cover the photo, and their robust weights (Huber)."""
