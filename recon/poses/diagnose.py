@@ -16,6 +16,8 @@ from recon.poses.view_graph import (
     MIN_PARALLAX_DEG,
     MIN_SECOND_LINK,
     SOUND,
+    contested,
+    groups,
     is_fixed,
     links_of,
     main_component,
@@ -102,6 +104,12 @@ def _loose_tie(v: int, names: tuple[str, ...], model: Model, support: Support) -
         return f"{int((~flags).sum())} of its {len(flags)} matches with {other} contradict where the two stand"
     if bent and v in main_component(support, model.registered):
         return "what ties it to the largest group of photos are photos whose matches contradict where they stand"
+    group = next((group for group in groups(support, model.registered) if v in group), {v})
+    joints = [pair for pair in contested(support, model.registered) if len(group.intersection(pair)) == 1]
+    if joints:
+        flags = np.concatenate([support.consistent[pair] for pair in joints])
+        who = "it" if len(group) == 1 else "it and the photos it stands with"
+        return f"{int((~flags).sum())} of the {len(flags)} matches that tie {who} to the others contradict their places"
     return f"only weak links tie it to the largest group of photos (best: {max([*support.links(v), 0])} matches)"
 
 

@@ -72,6 +72,28 @@ def strained(support: Support, registered: NDArray) -> list[Pair]:
     return sorted(missing, key=lambda pair: -missing[pair])
 
 
+def contested(support: Support, registered: NDArray) -> set[Pair]:
+    """Links between two blocks of photos of whose matches, taken together, a part contradicts where the blocks stand.
+
+    Inside a block, links of many matches agree almost without exception. Look-alike parts join two blocks by links that
+    are each too few to tell, and that agree among themselves well enough to look into each other.
+    """
+    near = {pair: flags for pair, flags in support.consistent.items() if registered[list(pair)].all()}
+    firm = [pair for pair, flags in near.items() if len(flags) >= STRONG_LINK and flags.mean() >= STRONG_RATIO]
+    blocks = components(len(registered), firm)
+    block_of = {v: b for b, block in enumerate(blocks) for v in block}
+    between: dict[frozenset[int], list[Pair]] = {}
+    for i, j in near:
+        if block_of[i] != block_of[j]:
+            between.setdefault(frozenset((block_of[i], block_of[j])), []).append((i, j))
+    found: set[Pair] = set()
+    for pairs in between.values():
+        together = np.concatenate([near[pair] for pair in pairs])
+        if len(together) >= STRONG_LINK and together.mean() < STRONG_RATIO:
+            found |= set(pairs)
+    return found
+
+
 def components(n: int, links: list[Pair]) -> list[set[int]]:
     """Photos joined by links, largest set first; every photo is in one."""
     groups = [{v} for v in range(n)]
@@ -94,12 +116,19 @@ def uncontradicted(support: Support, registered: NDArray) -> NDArray:
     )
 
 
+def groups(support: Support, registered: NDArray) -> list[set[int]]:
+    """Sets of placed photos that sound, uncontested links join, largest first; of equally large ones that with more
+    agreeing matches."""
+    doubtful = contested(support, registered)
+    sound = [pair for pair in links_of(support, SOUND) if registered[list(pair)].all() and pair not in doubtful]
+    found = [g for g in components(len(registered), sound) if registered[sorted(g)].all()]
+    matches = {min(g): sum(int(support.consistent[pair].sum()) for pair in sound if pair[0] in g) for g in found}
+    return sorted(found, key=lambda g: (-len(g), -matches[min(g)]))
+
+
 def main_component(support: Support, registered: NDArray) -> set[int]:
-    """The largest set of placed photos that sound links join; of equally large ones that with more agreeing matches."""
-    sound = [pair for pair in links_of(support, SOUND) if registered[list(pair)].all()]
-    groups = [g for g in components(len(registered), sound) if registered[sorted(g)].all()]
-    weight = [sum(int(support.consistent[p].sum()) for p in sound if p[0] in g) for g in groups]
-    return max(zip(groups, weight), key=lambda item: (len(item[0]), item[1]))[0] if groups else set()
+    """The first of the `groups`; empty where no photo is placed."""
+    return next(iter(groups(support, registered)), set())
 
 
 def is_fixed(v: int, support: Support) -> bool:

@@ -41,6 +41,8 @@ from recon.poses.view_graph import (
     SOUND,
     WEAK,
     components,
+    contested,
+    groups,
     is_fixed,
     kind_of,
     loose,
@@ -338,11 +340,37 @@ def test_a_link_that_many_matches_contradict_leaves_what_hangs_on_it_in_doubt() 
     assert [is_supported(v, door_model(NAMES[:6]), support) for v in range(6)] == [True] * 3 + [False] * 3
     verdict = judge(3, tuple("abcdef"), door_model(NAMES[:6]), support, [])
     assert verdict.reason.endswith("163 of its 893 matches with e contradict where the two stand")
-    assert "photos whose matches contradict" in judge(5, tuple("abcdef"), door_model(NAMES[:6]), support, []).reason
+    verdict = judge(5, tuple("abcdef"), door_model(NAMES[:6]), support, [])
+    assert "163 of the 893 matches that tie it and the photos it stands with" in verdict.reason
+    inside = evidence({(0, 1): sure, (1, 2): sure, (0, 2): sure, (2, 3): sure, (1, 3): bent, (3, 4): sure})
+    verdict = judge(4, tuple("abcde"), door_model(NAMES[:5]), inside, [])
+    assert "photos whose matches contradict" in verdict.reason
     placed[4] = False
     assert strained(support, placed) == []  # a photo that is not placed contradicts nothing
     few = evidence({(0, 1): (60, 90, 0.6, 12.0)})
     assert strained(few, np.ones(2, bool)) == []  # may be chance
+
+
+def test_blocks_whose_joints_are_contradicted_do_not_vouch_for_each_other() -> None:
+    """The head of a Buddha all over in curls: two photos of its front stood behind it, 89 degrees off."""
+    links = {
+        (0, 1): (670, 671, 0.45, 40.0), (0, 2): (171, 171, 0.34, 67.0), (1, 2): (84, 97, 0.40, 42.0),
+        (2, 3): (54, 69, 0.34, 12.0), (2, 4): (61, 82, 0.33, 27.0), (3, 4): (646, 650, 0.55, 35.0),
+    }  # fmt: skip
+    support, placed = evidence(links), np.ones(5, bool)
+    assert contested(support, placed) == {(2, 3), (2, 4)}
+    assert strained(support, placed) == []  # neither link alone is enough
+    assert groups(support, placed) == [{0, 1, 2}, {3, 4}]
+    assert [is_supported(v, door_model(NAMES[:5]), support) for v in range(5)] == [True] * 3 + [False] * 2
+    verdict = judge(4, tuple("abcde"), door_model(NAMES[:5]), support, [])
+    assert verdict.reason.endswith(
+        "36 of the 151 matches that tie it and the photos it stands with to the others contradict their places"
+    )
+    right = evidence(links | {(2, 3): (66, 69, 0.34, 12.0), (2, 4): (78, 82, 0.33, 27.0)})
+    assert contested(right, placed) == set()
+    assert main_component(right, placed) == set(range(5))
+    tied = evidence(links | {(1, 4): (190, 200, 0.4, 30.0)})
+    assert contested(tied, placed) == set()  # one block: its own links are judged one by one
 
 
 def test_a_bent_model_is_mapped_again_from_where_it_is_bent() -> None:
