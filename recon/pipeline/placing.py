@@ -59,7 +59,7 @@ class PlacingStage:
         state = _State(run)
         rows = state.look_at_all() if run.config.placing.enabled and learned.available()[0] else []
         for row in rows:
-            if row["action"] in (Action.PLACED, Action.MOVED) or row["doubted"]:
+            if row["action"] in (Action.PLACED, Action.MOVED, Action.TAKEN_OUT) or row["doubted"]:
                 run.warn(row["sentence"])
         value = {"poses": state.poses, "dense": state.dense} if state.changed else {}
         dense = {"depths": state.dense.depths, "points": state.dense.points}
@@ -99,8 +99,8 @@ class _State:
         rows = self._pass(suspects, suspects, left_out)
         again = [v for v in suspects if not self.poses.cameras.registered[v]]
         if again and any(row["action"] in (Action.PLACED, Action.MOVED) for row in rows):
-            settled = {row["name"] for row in rows if row["action"] != Action.LEFT}
-            rows = [row for row in rows if row["name"] in settled] + self._pass(again, again, left_out)
+            found = {row["name"]: row for row in self._pass(again, again, left_out) if row["action"] != Action.LEFT}
+            rows = [row for row in rows if row["name"] not in found] + list(found.values())
         return rows
 
     def _is_suspect(self, v: int, left_out: dict[str, tuple[float, float]]) -> bool:
@@ -117,10 +117,16 @@ class _State:
         for done, v in enumerate(photos):
             self.run.emit(Progress("placing", done, len(photos), f"looking for {self.images.names[v]}"))
             decision = self._decide(v, scene, depths, suspects)
+            if self._is_to_go(v, decision, suspects):
+                decision = replace(decision, action=Action.TAKEN_OUT)
             rows.append(self._row(v, decision, left_out.get(self.images.names[v])))
             log.info("%s", rows[-1]["sentence"])
             if decision.moves:
                 self.poses, moved = with_placement(self.images, self.poses, v, decision), True
+            elif decision.action is Action.TAKEN_OUT:
+                self.poses, moved = without_photo(self.poses, v), True
+            elif self.poses.status[v] is PoseStatus.LOW and is_sure(decision):
+                self.poses, self.changed = with_confirmation(self.poses, v, decision), True
             elif rows[-1]["doubted"]:
                 self.poses, self.changed = with_doubt(self.poses, v), True
         if moved:
@@ -139,6 +145,11 @@ class _State:
         placed, cam_from_placed = self._relative_poses(v)
         photo = Photo(self.images.images[v], self.poses.cameras[v], placed, cam_from_placed)
         return look_again(photo, scene, depths, others, LearnedMatcher(), self.run.rasterizer, self.config)
+
+    def _is_to_go(self, v: int, decision: Decision, suspects: Sequence[int]) -> bool:
+        """Whether doubtful photo v would spoil the scene: photos that nothing is said against show something else."""
+        trusted = set(self.poses.cameras.registered.nonzero().flatten().tolist()) - {*suspects, v}
+        return self.poses.status[v] is PoseStatus.LOW and len(trusted) >= 2 and decision.refutes(self.config)
 
     def _relative_poses(self, v: int) -> tuple[Tensor | None, Tensor | None]:
         """Placed photos' poses and v's pose relative to them, from the pairs' own matches, however few."""
@@ -189,32 +200,60 @@ def with_placement(images: ImageSet, result: PoseResult, v: int, decision: Decis
     uv, _ = project(placement.xyz, placement.cam_from_world, cameras.Ks[v])
     errors[v] = (uv - placement.uv).norm(dim=1).mean()
     good = n >= MIN_CONSISTENT and placement.evidence.agreement >= SURE_AGREEMENT
-    status, reasons = list(result.status), list(result.reasons)
-    status[v] = PoseStatus.OK if good else PoseStatus.LOW
-    reasons[v] = "" if good else f"placed after the first reconstruction, by {n} matches with renderings of the others"
-    return replace(
+    reason = "" if good else f"placed after the first reconstruction, by {n} matches with renderings of the others"
+    moved = replace(
         result,
         cameras=replace(cameras, cam_from_world=cam_from_world, registered=registered, confidence=confidence),
         points=_joined(result.points, placement.xyz, _colors(images.images[v], placement.uv)),
-        status=tuple(status),
-        reasons=tuple(reasons),
         n_observations=n_seen,
         reprojection_error_px=errors,
     )
+    return _relabelled(moved, v, PoseStatus.OK if good else PoseStatus.LOW, reason)
+
+
+def is_sure(decision: Decision) -> bool:
+    """Whether the others' points confirm a place so well that the photo may be called `ok`."""
+    seen = decision.before
+    if decision.action is not Action.CONFIRMED or seen is None:
+        return False
+    return seen.inliers >= MIN_CONSISTENT and seen.agreement >= SURE_AGREEMENT
+
+
+def with_confirmation(result: PoseResult, v: int, decision: Decision) -> PoseResult:
+    """`result` with photo v `ok`, which its matches did not suffice for."""
+    assert decision.before is not None, "a place that is confirmed has been judged"
+    n = decision.before.inliers
+    confidence = result.cameras.confidence.clone()
+    confidence[v] = confidence[v].clamp(min=n / (n + MIN_CONSISTENT))
+    return _relabelled(result, v, PoseStatus.OK, "", confidence=confidence)
+
+
+def without_photo(result: PoseResult, v: int) -> PoseResult:
+    """`result` with photo v taken out."""
+    registered, confidence = result.cameras.registered.clone(), result.cameras.confidence.clone()
+    registered[v], confidence[v] = False, 0.0
+    n_seen, errors = result.n_observations.clone(), result.reprojection_error_px.clone()
+    n_seen[v], errors[v] = 0, torch.nan
+    reason = (
+        "where its matches put it, the other photos' points show something else, and no better place was found; "
+        "add a photo between it and its neighbours"
+    )
+    out = _relabelled(result, v, PoseStatus.UNREGISTERED, reason, registered=registered, confidence=confidence)
+    return replace(out, n_observations=n_seen, reprojection_error_px=errors)
 
 
 def with_doubt(result: PoseResult, v: int) -> PoseResult:
     """`result` with photo v no longer `ok`: what the others see is not what it shows."""
     confidence = result.cameras.confidence.clone()
     confidence[v] = confidence[v].clamp(max=DOUBTED_CONFIDENCE)
+    reason = "the points of the other photos do not confirm its place"
+    return _relabelled(result, v, PoseStatus.LOW, reason, confidence=confidence)
+
+
+def _relabelled(result: PoseResult, v: int, label: PoseStatus, reason: str, **cameras: Tensor) -> PoseResult:
     status, reasons = list(result.status), list(result.reasons)
-    status[v], reasons[v] = PoseStatus.LOW, "the points of the other photos do not confirm its place"
-    return replace(
-        result,
-        cameras=replace(result.cameras, confidence=confidence),
-        status=tuple(status),
-        reasons=tuple(reasons),
-    )
+    status[v], reasons[v] = label, reason
+    return replace(result, cameras=replace(result.cameras, **cameras), status=tuple(status), reasons=tuple(reasons))
 
 
 def _joined(points: PointCloud, xyz: Tensor, rgb: Tensor) -> PointCloud:
@@ -242,6 +281,11 @@ def sentence(name: str, decision: Decision, turned_deg: float | None, doubted: b
         return f"{name}, which matching had left out, was placed after the first reconstruction: {by}."
     if decision.action is Action.CONFIRMED:
         return f"The points of the other photos confirm the place of {name}."
+    if decision.action is Action.TAKEN_OUT:
+        return (
+            f"{name} was taken out: where its matches put it, the other photos' points show something else, and no "
+            "better place was found."
+        )
     if doubted:
         return f"{name} may be placed wrongly: the points of the other photos do not confirm its place."
     return f"The points of the other photos neither confirm {name}'s place nor lead to a better one."

@@ -140,7 +140,51 @@ def test_a_moved_photo_is_ok_if_it_matches_and_looks_right_and_says_how_far_it_t
 def test_what_stays_missing_is_tried_again_after_another_was_placed(look) -> None:
     done = look(poses(OK, OUT, OUT, OK), [GOOD] * 2, {"2.jpg": placed(40, Action.PLACED)})
     assert done.looked == ["1.jpg", "2.jpg", "1.jpg"]
-    assert [row["name"] for row in done.outcome.details["photos"]] == ["2.jpg", "1.jpg"]
+    assert [row["name"] for row in done.outcome.details["photos"]] == ["1.jpg", "2.jpg"]
+
+
+def kept(agreement: float, inliers: int = 5, coverage: float = 0.4) -> Decision:
+    return Decision(Action.LEFT, Evidence(coverage, agreement, inliers, 0.2, 2), None)
+
+
+def test_a_doubtful_photo_that_the_others_refute_is_taken_out(look) -> None:
+    done = look(poses(OK, LOW, OK, OK), [GOOD, BAD, GOOD, GOOD], {"1.jpg": kept(0.06)})
+    revised: PoseResult = done.loaded["poses"]
+    assert revised.status == (OK, OUT, OK, OK)
+    assert revised.cameras.registered.tolist() == [True, False, True, True]
+    assert "show something else" in revised.reasons[1]
+    assert float(revised.cameras.confidence[1]) == 0
+    assert int(revised.n_observations[1]) == 0
+    assert len(done.loaded["dense"].depths.depth) == 3
+    assert "1.jpg was taken out" in done.warned[0]
+    assert done.outcome.details["photos"][0]["action"] == "taken out"
+    for decision in (kept(0.3), kept(0.06, coverage=0.05)):  # hardly covered: nothing can be refuted
+        assert look(poses(OK, LOW, OK, OK), [GOOD, BAD, GOOD, GOOD], {"1.jpg": decision}).loaded == {}
+    sure = look(poses(OK, OK, OK, OK), [GOOD, BAD, GOOD, GOOD], {"1.jpg": kept(0.06)})
+    assert sure.loaded["poses"].status == (OK, LOW, OK, OK)  # its matches agree
+    alone = look(poses(OK, LOW, LOW, LOW), [GOOD, BAD, GOOD, GOOD], {"1.jpg": kept(0.06)})
+    assert alone.loaded == {}  # who is right, when nearly all are in doubt?
+
+
+def test_a_photo_that_was_taken_out_is_tried_again_after_another_was_placed(look) -> None:
+    done = look(poses(OK, LOW, OUT, OK), [GOOD, BAD, GOOD], {"1.jpg": kept(0.06), "2.jpg": placed(140, Action.PLACED)})
+    assert done.looked == ["1.jpg", "2.jpg", "1.jpg"]
+    rows = done.outcome.details["photos"]
+    assert [(row["name"], row["action"]) for row in rows] == [("1.jpg", "taken out"), ("2.jpg", "placed")]
+
+
+def test_a_doubtful_photo_that_the_others_confirm_beyond_doubt_is_ok(look) -> None:
+    def confirmed(inliers: int, agreement: float) -> Decision:
+        return Decision(Action.CONFIRMED, Evidence(0.5, agreement, inliers, 0.9, 6), None)
+
+    start = poses(OK, LOW, OK, OK)
+    start.cameras.confidence[1] = 0.37
+    sure = look(start, [GOOD] * 4, {"1.jpg": confirmed(260, 0.44)}).loaded["poses"]
+    assert sure.status == (OK, OK, OK, OK)
+    assert sure.reasons[1] == ""
+    assert float(sure.cameras.confidence[1]) == pytest.approx(260 / 360)
+    for decision in (confirmed(38, 0.44), confirmed(260, 0.33)):  # curls beside curls
+        assert look(start, [GOOD] * 4, {"1.jpg": decision}).loaded == {}
 
 
 def test_later_stages_read_what_a_stage_revised(tmp_path: Path) -> None:

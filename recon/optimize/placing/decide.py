@@ -31,6 +31,7 @@ class Action(StrEnum):
     PLACED = "placed"
     MOVED = "moved"
     LEFT = "left as it is"
+    TAKEN_OUT = "taken out"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,12 @@ class Decision:
     @property
     def moves(self) -> bool:
         return self.action in (Action.PLACED, Action.MOVED)
+
+    def refutes(self, config: PlacingConfig) -> bool:
+        """Whether the photo shows plainly something else than the others' points in the place that it keeps."""
+        if self.action is not Action.LEFT or self.before is None:
+            return False
+        return self.before.coverage >= HARDLY_COVERED and self.before.agreement < config.max_refuted
 
 
 def contradicted(
