@@ -59,7 +59,7 @@ class PlacingStage:
         state = _State(run)
         rows = state.look_at_all() if run.config.placing.enabled and learned.available()[0] else []
         for row in rows:
-            if row["action"] in (Action.PLACED, Action.MOVED, Action.TAKEN_OUT) or row["doubted"]:
+            if row["action"] in (Action.PLACED, Action.MOVED, Action.TAKEN_OUT) or row["doubted"] or row["vouched"]:
                 run.warn(row["sentence"])
         value = {"poses": state.poses, "dense": state.dense} if state.changed else {}
         dense = {"depths": state.dense.depths, "points": state.dense.points}
@@ -125,7 +125,7 @@ class _State:
                 self.poses, moved = with_placement(self.images, self.poses, v, decision), True
             elif decision.action is Action.TAKEN_OUT:
                 self.poses, moved = without_photo(self.poses, v), True
-            elif self.poses.status[v] is PoseStatus.LOW and is_sure(decision):
+            elif rows[-1]["vouched"]:
                 self.poses, self.changed = with_confirmation(self.poses, v, decision), True
             elif rows[-1]["doubted"]:
                 self.poses, self.changed = with_doubt(self.poses, v), True
@@ -173,10 +173,14 @@ class _State:
             turned = round(moved_by(self.poses.cameras.cam_from_world[v], decision.found.cam_from_world), 1)
         # a photo that was `ok` must be confirmed once it is looked at
         doubted = decision.action is Action.LEFT and self.poses.status[v] is PoseStatus.OK
+        # and one that matching warned of may be confirmed
+        low = self.poses.status[v] is PoseStatus.LOW
+        vouched = low and decision.action is Action.CONFIRMED and is_sure(decision.before)
         return {
             "name": self.images.names[v],
             "action": decision.action.value,
             "doubted": doubted,
+            "vouched": vouched,
             "sentence": sentence(self.images.names[v], decision, turned, doubted),
             "left_out": None if left_out is None else dict(zip(("coverage", "agreement"), map(_short, left_out))),
             "before": _evidence(decision.before),
@@ -199,7 +203,7 @@ def with_placement(images: ImageSet, result: PoseResult, v: int, decision: Decis
     confidence[v], n_seen[v] = n / (n + MIN_CONSISTENT), n
     uv, _ = project(placement.xyz, placement.cam_from_world, cameras.Ks[v])
     errors[v] = (uv - placement.uv).norm(dim=1).mean()
-    good = n >= MIN_CONSISTENT and placement.evidence.agreement >= SURE_AGREEMENT
+    good = is_sure(placement.evidence)
     reason = "" if good else f"placed after the first reconstruction, by {n} matches with renderings of the others"
     moved = replace(
         result,
@@ -211,12 +215,9 @@ def with_placement(images: ImageSet, result: PoseResult, v: int, decision: Decis
     return _relabelled(moved, v, PoseStatus.OK if good else PoseStatus.LOW, reason)
 
 
-def is_sure(decision: Decision) -> bool:
-    """Whether the others' points confirm a place so well that the photo may be called `ok`."""
-    seen = decision.before
-    if decision.action is not Action.CONFIRMED or seen is None:
-        return False
-    return seen.inliers >= MIN_CONSISTENT and seen.agreement >= SURE_AGREEMENT
+def is_sure(seen: Evidence | None) -> bool:
+    """Whether the others' points speak so well for a place that the photo may be called `ok`."""
+    return seen is not None and seen.inliers >= MIN_CONSISTENT and seen.agreement >= SURE_AGREEMENT
 
 
 def with_confirmation(result: PoseResult, v: int, decision: Decision) -> PoseResult:

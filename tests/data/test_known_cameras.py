@@ -25,7 +25,7 @@ def images_of(names: tuple[str, ...], width: int = 320, height: int = 240) -> Im
     return ImageSet(names, (picture,) * n, torch.full((n,), torch.nan), torch.zeros(n, dtype=torch.int64))
 
 
-def same_cameras(found: Cameras, truth: Cameras) -> None:
+def assert_same_cameras(found: Cameras, truth: Cameras) -> None:
     torch.testing.assert_close(found.cam_from_world, truth.cam_from_world, atol=2e-6, rtol=0)
     torch.testing.assert_close(found.Ks, truth.Ks, atol=1e-3, rtol=1e-6)
     assert found.width.tolist() == truth.width.tolist()
@@ -45,14 +45,14 @@ def test_transforms_and_cameras_json(tmp_path: Path):
     for name in ("transforms.json", "cameras.json"):
         write_transforms(tmp_path / name[0] / name, NAMES, three_cameras())
         for path in (tmp_path / name[0], tmp_path / name[0] / name):
-            same_cameras(load_posed(path).cameras, three_cameras())
+            assert_same_cameras(load_posed(path).cameras, three_cameras())
 
 
 def test_colmap_folder(tmp_path: Path):
     write_model(tmp_path / "sparse" / "0", NAMES, three_cameras(), PointCloud(*torch.zeros(2, 1, 3), torch.ones(1)))
     for path in (tmp_path, tmp_path / "sparse", tmp_path / "sparse/0", tmp_path / "sparse/0/images.bin"):
         known = load_posed(path)
-        same_cameras(known.cameras[[known.names.index(name) for name in NAMES]], three_cameras())
+        assert_same_cameras(known.cameras[[known.names.index(name) for name in NAMES]], three_cameras())
 
 
 def test_projection_matrices(tmp_path: Path):
@@ -66,7 +66,7 @@ def test_projection_matrices(tmp_path: Path):
         (tmp_path / f"pos_{number:03d}.txt").write_text(text + "\n")
     known = load_posed(tmp_path)
     assert known.names == (*names, "cam_010_4_0000.png")
-    same_cameras(known.cameras[[0, 1, 2]], cameras)
+    assert_same_cameras(known.cameras[[0, 1, 2]], cameras)
     torch.testing.assert_close(known.cameras.cam_from_world[3], known.cameras.cam_from_world[2])
     (tmp_path / "elsewhere").mkdir()
     for path in tmp_path.glob("*.png"):
@@ -87,7 +87,7 @@ def test_llff(tmp_path: Path):
     blank_photos(tmp_path / "images", ("IMG_1.png", "IMG_2.png", "IMG_10.png"), (64, 48))
     known = load_posed(tmp_path)
     assert known.names == ("IMG_1.png", "IMG_10.png", "IMG_2.png"), "as text, as the script that made the file sorts"
-    same_cameras(known.cameras, cameras)
+    assert_same_cameras(known.cameras, cameras)
     blank_photos(tmp_path / "few", ("IMG_1.png", "IMG_10.png"), (64, 48))
     assert load_posed(tmp_path, tmp_path / "few").names == known.names, "the order is that of the photos beside it"
     (tmp_path / "images").rename(tmp_path / "elsewhere")

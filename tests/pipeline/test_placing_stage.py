@@ -179,7 +179,9 @@ def test_a_doubtful_photo_that_the_others_confirm_beyond_doubt_is_ok(look) -> No
 
     start = poses(OK, LOW, OK, OK)
     start.cameras.confidence[1] = 0.37
-    sure = look(start, [GOOD] * 4, {"1.jpg": confirmed(260, 0.44)}).loaded["poses"]
+    done = look(start, [GOOD] * 4, {"1.jpg": confirmed(260, 0.44)})
+    sure = done.loaded["poses"]
+    assert done.warned == ["The points of the other photos confirm the place of 1.jpg."]  # matching had warned of it
     assert sure.status == (OK, OK, OK, OK)
     assert sure.reasons[1] == ""
     assert float(sure.cameras.confidence[1]) == pytest.approx(260 / 360)

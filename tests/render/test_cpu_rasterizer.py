@@ -27,7 +27,7 @@ def single(scene: Scene) -> Scene:
     return scene.to(torch.float32).to(torch.float64)
 
 
-def compare(scene: Scene, cancellation: dict[str, float] = CANCELLATION, **options: Any) -> None:
+def assert_equals_brute_force(scene: Scene, cancellation: dict[str, float] = CANCELLATION, **options: Any) -> None:
     """Image, alphas and all gradients against the brute force."""
     scene = single(scene)
     true = scene.requiring_grad()
@@ -53,19 +53,19 @@ def compare(scene: Scene, cancellation: dict[str, float] = CANCELLATION, **optio
 @pytest.mark.parametrize("mode", ["RGB", "D", "ED", "RGB+D", "RGB+ED"])
 @pytest.mark.parametrize("rasterize_mode", ["classic", "antialiased"])
 def test_modes(mode: str, rasterize_mode: str) -> None:
-    compare(random_scene(sh_degree=None), render_mode=mode, rasterize_mode=rasterize_mode)
+    assert_equals_brute_force(random_scene(sh_degree=None), render_mode=mode, rasterize_mode=rasterize_mode)
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_spherical_harmonics(degree: int) -> None:
-    compare(random_scene(), sh_degree=degree, render_mode="RGB+D")
+    assert_equals_brute_force(random_scene(), sh_degree=degree, render_mode="RGB+D")
 
 
 def test_spherical_harmonics_per_camera() -> None:
     scene = random_scene()
     g = torch.Generator().manual_seed(3)
     colors = torch.stack([scene.colors, torch.randn(scene.colors.shape, generator=g, dtype=torch.float64) * 0.3])
-    compare(Scene(**{**scene.__dict__, "colors": colors}), sh_degree=2)
+    assert_equals_brute_force(Scene(**{**scene.__dict__, "colors": colors}), sh_degree=2)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 5, 9])
@@ -73,15 +73,15 @@ def test_any_number_of_channels(channels: int) -> None:
     scene = random_scene(sh_degree=None)
     g = torch.Generator().manual_seed(4)
     per_camera = torch.rand(2, len(scene.means), channels, generator=g, dtype=torch.float64)
-    compare(Scene(**{**scene.__dict__, "colors": per_camera[0]}), render_mode="RGB+ED")
-    compare(Scene(**{**scene.__dict__, "colors": per_camera}))
+    assert_equals_brute_force(Scene(**{**scene.__dict__, "colors": per_camera[0]}), render_mode="RGB+ED")
+    assert_equals_brute_force(Scene(**{**scene.__dict__, "colors": per_camera}))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGB+D", "RGB+ED"])
 def test_backgrounds(mode: str) -> None:
     scene = single(random_scene(sh_degree=None))
     backgrounds = torch.rand(2, 3, generator=torch.Generator().manual_seed(5))
-    compare(scene, render_mode=mode, backgrounds=backgrounds)
+    assert_equals_brute_force(scene, render_mode=mode, backgrounds=backgrounds)
 
     true_leaf, leaf = backgrounds.double().requires_grad_(), backgrounds.clone().requires_grad_()
     expected = raster_bruteforce.rasterize(*scene.args(), render_mode=mode, backgrounds=true_leaf)[0]
@@ -95,13 +95,15 @@ def test_backgrounds(mode: str) -> None:
 
 @pytest.mark.parametrize("options", [{"alpha_cap": 0.7}, {"eps2d": 0.0}, {"near_plane": 2.5, "far_plane": 3.5}])
 def test_options(options: dict[str, float]) -> None:
-    compare(random_scene(sh_degree=None, cameras=1), render_mode="RGB+D", **options)
+    assert_equals_brute_force(random_scene(sh_degree=None, cameras=1), render_mode="RGB+D", **options)
 
 
 def test_a_realistic_room() -> None:
     scene = room(3000, 96, 72)
     fields = ("means", "quats", "scales", "opacities", "colors", "viewmats", "Ks")
-    compare(Scene(*(getattr(scene, name).double() for name in fields), 96, 72), {}, render_mode="RGB+D")
+    assert_equals_brute_force(
+        Scene(*(getattr(scene, name).double() for name in fields), 96, 72), {}, render_mode="RGB+D"
+    )
 
 
 def test_gradient_by_finite_differences() -> None:

@@ -18,7 +18,7 @@ def gradients(scene: Scene, outputs: tuple[Tensor, Tensor]) -> list[Tensor]:
     return [torch.zeros_like(leaf) if grad is None else grad for grad, leaf in zip(grads, scene.leaves())]
 
 
-def compare(scene: Scene, image_tolerance: float, tolerance: float, **options: object) -> None:
+def assert_equals_brute_force(scene: Scene, image_tolerance: float, tolerance: float, **options: object) -> None:
     """Images and every gradient of the tile renderer, in the scene's dtype, against float64 brute force."""
     mine, true = scene.requiring_grad(), scene.to(torch.float64).requiring_grad()
     image, alpha, _ = rasterization(*mine.args(), **options)
@@ -38,25 +38,27 @@ def compare(scene: Scene, image_tolerance: float, tolerance: float, **options: o
 @pytest.mark.parametrize("render_mode", MODES)
 @pytest.mark.parametrize("rasterize_mode", ["classic", "antialiased"])
 def test_equals_brute_force_in_float64(render_mode: str, rasterize_mode: str) -> None:
-    compare(random_scene(), 1e-13, 1e-12, sh_degree=3, render_mode=render_mode, rasterize_mode=rasterize_mode)
+    assert_equals_brute_force(
+        random_scene(), 1e-13, 1e-12, sh_degree=3, render_mode=render_mode, rasterize_mode=rasterize_mode
+    )
 
 
 def test_equals_brute_force_in_float32() -> None:
     backgrounds = torch.rand(2, 3)
     options = {"sh_degree": 2, "render_mode": "RGB+ED", "backgrounds": backgrounds}
-    compare(random_scene().to(torch.float32), 2e-5, 1e-5, **options)
+    assert_equals_brute_force(random_scene().to(torch.float32), 2e-5, 1e-5, **options)
 
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize(("width", "height"), [(16, 16), (1, 1), (33, 7)])
 def test_any_image_size(packed: bool, width: int, height: int) -> None:
-    compare(random_scene(60, width, height, sh_degree=None), 1e-13, 1e-12, packed=packed)
+    assert_equals_brute_force(random_scene(60, width, height, sh_degree=None), 1e-13, 1e-12, packed=packed)
 
 
 def test_many_gaussians_per_tile_and_ended_pixels() -> None:
     """More than one chunk per tile, and more Gaussians behind than a pixel lets through."""
     scene = random_scene(900, 20, 18, cameras=1, sh_degree=None)
-    compare(scene, 1e-13, 1e-11, render_mode="RGB+D")
+    assert_equals_brute_force(scene, 1e-13, 1e-11, render_mode="RGB+D")
     alpha = rasterize(*scene.args())[1]
     assert float(alpha.max()) > 1 - 2e-3, "the scene should end pixels"
 
@@ -64,11 +66,11 @@ def test_many_gaussians_per_tile_and_ended_pixels() -> None:
 def test_colors_per_camera_and_alpha_cap() -> None:
     scene = random_scene(100, sh_degree=None)
     colors = torch.rand(2, 100, 5, dtype=torch.float64)
-    compare(Scene(*scene.args()[:4], colors, *scene.args()[5:]), 1e-13, 1e-12, alpha_cap=0.7)
+    assert_equals_brute_force(Scene(*scene.args()[:4], colors, *scene.args()[5:]), 1e-13, 1e-12, alpha_cap=0.7)
 
 
 def test_clipping_planes() -> None:
-    compare(random_scene(sh_degree=None), 1e-13, 1e-12, near_plane=2.0, far_plane=3.5)
+    assert_equals_brute_force(random_scene(sh_degree=None), 1e-13, 1e-12, near_plane=2.0, far_plane=3.5)
 
 
 def test_gradients_equal_finite_differences() -> None:

@@ -32,7 +32,7 @@ class PlacingConfig:
     """Their share of all matches that hit the surface."""
     min_agreement: float = 0.25
     """Local correlation of photo and rendering where the points cover it: 0.4 to 0.7 at right poses."""
-    max_refuted: float = 0.15
+    refuted_below: float = 0.15
     """Below this agreement a doubtful photo for which no better place was found is taken out: one wrong photo of nine
     spoils the scene, and eight are enough. Wrong ones had 0.02 to 0.12, right ones 0.2 and more."""
     min_coverage: float = 0.05

@@ -64,7 +64,7 @@ class Decision:
         """Whether the photo shows plainly something else than the others' points in the place that it keeps."""
         if self.action is not Action.LEFT or self.before is None:
             return False
-        return self.before.coverage >= HARDLY_COVERED and self.before.agreement < config.max_refuted
+        return self.before.coverage >= HARDLY_COVERED and self.before.agreement < config.refuted_below
 
 
 def contradicted(
