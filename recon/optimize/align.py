@@ -92,41 +92,46 @@ class _View:
         self, splats: Splats, image: Tensor, camera: Cameras, rasterizer: Rasterizer, config: AlignConfig
     ) -> None:
         self.splats, self.rasterizer, self.config = splats, rasterizer, config
-        self.image, self.camera = image.to(rasterizer.device), camera.to(rasterizer.device)
-        _, alpha, depth, _ = self.render(self.camera.cam_from_world[0], config.scales[0])
+        self.camera = camera.to(rasterizer.device)
+        self.height, self.width = image.shape[:2]
+        image = image.to(rasterizer.device)
+        self.photos = {scale: self.resized(image, scale) for scale in {*config.scales, 1.0}}
+        _, alpha, depth = self.render(self.camera.cam_from_world[0], config.scales[0])
         hit = depth[alpha > 0.5]
         self.depth_unit = float(hit.median()) if hit.numel() else 1.0
 
+    def resized(self, picture: Tensor, scale: float) -> Tensor:
+        """A picture [H, W, C] of the photo's size at `scale` of it."""
+        size = (max(16, round(self.height * scale)), max(16, round(self.width * scale)))
+        return resample(picture.permute(2, 0, 1), size, "area").permute(1, 2, 0)
+
     @torch.no_grad()
-    def render(self, pose: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(rgb, alpha, depth, photo) at `scale` of the photo's size.
+    def render(self, pose: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+        """(rgb, alpha, depth) at `scale` of the photo's size.
 
         Splats are drawn at full size and the picture is made small, as the photo was. Drawn small they would be
         thicker and softer than it (each is widened by a share of a pixel), and what fits best there can be a minimum
         pixels away from the right place.
         """
-        height, width = self.image.shape[:2]
         s = self.splats
         out, alpha, _ = self.rasterizer(
-            s.means, s.quats, s.scales, s.opacities, s.colors, pose[None], self.camera.Ks, width, height,
+            s.means, s.quats, s.scales, s.opacities, s.colors, pose[None], self.camera.Ks, self.width, self.height,
             sh_degree=s.sh_degree, render_mode="RGB+ED",
         )  # fmt: skip
-        drawn = torch.cat([out[0], alpha[0], self.image], dim=-1)
-        size = (max(16, round(height * scale)), max(16, round(width * scale)))
-        drawn = resample(drawn.permute(2, 0, 1), size, "area").permute(1, 2, 0)
-        return drawn[..., :3], drawn[..., 4], drawn[..., 3], drawn[..., 5:]
+        drawn = self.resized(torch.cat([out[0], alpha[0]], dim=-1), scale)
+        return drawn[..., :3], drawn[..., 4], drawn[..., 3]
 
     def residual(self, pose: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         """Colour differences [H, W, 3] where splats cover the photo, and their robust weights (Huber)."""
-        rgb, alpha, _, target = self.render(pose, scale)
-        residual = rgb - alpha[..., None] * target
+        rgb, alpha, _ = self.render(pose, scale)
+        residual = rgb - alpha[..., None] * self.photos[scale]
         weight = alpha[..., None] * (self.config.huber / residual.abs().clamp_min(self.config.huber))
         return residual, weight
 
     def cost(self, pose: Tensor, scale: float) -> float:
         """Mean robust difference; uncovered area costs as much as a wrong colour, or looking away would be free."""
-        rgb, alpha, _, target = self.render(pose, scale)
-        distance = (rgb - alpha[..., None] * target).abs()
+        rgb, alpha, _ = self.render(pose, scale)
+        distance = (rgb - alpha[..., None] * self.photos[scale]).abs()
         k = self.config.huber
         robust = torch.where(distance < k, 0.5 * distance**2, k * (distance - 0.5 * k)).mean()
         return float(robust + 0.5 * k**2 * (1 - alpha).mean())

@@ -138,18 +138,24 @@ class _State:
 
     def _decide(self, v: int, scene: PosedScene, depths: DepthMaps, suspects: Sequence[int]) -> Decision:
         """Against the photos that nothing is said against; where these are too few, against all others."""
-        known = {name: k for k, name in enumerate(scene.names)}
-        others = [known[n] for j, n in enumerate(self.images.names) if n in known and j != v and j not in suspects]
-        if len(others) < 2:
-            others = [known[n] for j, n in enumerate(self.images.names) if n in known and j != v]
+        trusted = {self.images.names[j] for j in self._trusted(v, suspects) or self._registered() - {v}}
+        others = [k for k, name in enumerate(scene.names) if name in trusted]
         placed, cam_from_placed = self._relative_poses(v)
         photo = Photo(self.images.images[v], self.poses.cameras[v], placed, cam_from_placed)
         return look_again(photo, scene, depths, others, LearnedMatcher(), self.run.rasterizer, self.config)
 
     def _is_to_go(self, v: int, decision: Decision, suspects: Sequence[int]) -> bool:
         """Whether doubtful photo v would spoil the scene: photos that nothing is said against show something else."""
-        trusted = set(self.poses.cameras.registered.nonzero().flatten().tolist()) - {*suspects, v}
-        return self.poses.status[v] is PoseStatus.LOW and len(trusted) >= 2 and decision.refutes(self.config)
+        low = self.poses.status[v] is PoseStatus.LOW
+        return low and bool(self._trusted(v, suspects)) and decision.refutes(self.config)
+
+    def _trusted(self, v: int, suspects: Sequence[int]) -> set[int]:
+        """Placed photos that nothing is said against, to judge photo v by; none where there is only one."""
+        trusted = self._registered() - {*suspects, v}
+        return trusted if len(trusted) >= 2 else set()
+
+    def _registered(self) -> set[int]:
+        return set(self.poses.cameras.registered.nonzero().flatten().tolist())
 
     def _relative_poses(self, v: int) -> tuple[Tensor | None, Tensor | None]:
         """Placed photos' poses and v's pose relative to them, from the pairs' own matches, however few."""

@@ -3,7 +3,8 @@
 Pairs of photos are links. A link is *sound* when its photos look into each other (`recon.poses.photometric`) or its
 matches are many and agree almost without exception, *false* when its matches agree but its photos do not look into
 each other although they should, and *weak* otherwise. Photos that sound links join stand right relative to each other;
-across weak links alone the scale, or everything, is a guess.
+across weak links alone the scale, or everything, is a guess. Links between two blocks of photos are *contested*, of
+whatever kind they are, where their matches taken together contradict in part where the blocks stand.
 """
 
 import numpy as np
