@@ -2,6 +2,7 @@
 #
 #   PYTHON=python3.12   which interpreter to make the environment from (default: the first of 3.12, 3.11 found)
 #   VENV=.venv          where it goes
+#   PARALLEL=        run the tests one after another instead of in a process for each core
 #   ARGS="..."          more options for `recon run` (demo) or pytest (test), e.g. make demo ARGS="--quality draft"
 #   TORCH_INDEX=URL     package index that torch alone is taken from. On a machine without a GPU, PyTorch's index of CPU
 #                       wheels saves a download of several GB; see "Get started locally" on PyTorch's site for its URL.
@@ -12,6 +13,8 @@ SHELL := bash
 .PHONY: help venv demo test check pytest bench bench-gate clean
 
 VENV ?= .venv
+# By file, because files share what is costly to make. No more than four, because each can take 2 GB of memory.
+PARALLEL ?= -n logical --maxprocesses 4 --dist loadfile
 BIN := $(VENV)/bin
 CHECKED := recon viewer tests hatch_build.py
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt
@@ -61,7 +64,7 @@ check: $(VENV)/installed-test
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 bench: $(VENV)/installed
 	$(BIN)/recon bench raster

@@ -16,10 +16,12 @@ sys.path.insert(0, str(TESTS))  # `reference.<module>`: the naive loops
 assert "recon" not in sys.modules, "recon was imported before the hook that checks its shapes: see conftest.py"
 install_import_hook(["recon", "viewer"], "runtime_types.check")
 
-# At most two: small tensors do not gain from more, and a machine that also runs a browser loses.
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+# At most two: small tensors do not gain from more, and a machine that also runs a browser loses. One where pytest-xdist
+# runs a process for each core.
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
 
-SKIPS_COUNTED: dict[str, int] = {"requires_cuda": 0, "browser": 0}
+NO_CUDA = "no CUDA device"
+NO_BROWSER = "no chromium: install Debian's chromium, run `playwright install chromium`, or set CHROMIUM"
 
 
 def chromium_path() -> str | None:
@@ -39,25 +41,23 @@ def chromium_path() -> str | None:
         return None
 
 
-@pytest.hookimpl(trylast=True)  # after -k and -m, so that only what would have run is counted
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def skip(marker: str, reason: str) -> None:
         for item in items:
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
-                SKIPS_COUNTED[marker] += 1
 
     if not torch.cuda.is_available():
-        skip("requires_cuda", "no CUDA device")
+        skip("requires_cuda", NO_CUDA)
     if any(item.get_closest_marker("browser") for item in items) and chromium_path() is None:
-        skip("browser", "no chromium: install Debian's chromium, run `playwright install chromium`, or set CHROMIUM")
+        skip("browser", NO_BROWSER)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    terminalreporter.write_line(
-        f"skipped for lack of a CUDA device: {SKIPS_COUNTED['requires_cuda']}; "
-        f"for lack of a browser: {SKIPS_COUNTED['browser']}"
-    )
+    """Count what was skipped, from the reports: these come from all processes."""
+    said = [report.longrepr[-1] for report in terminalreporter.stats.get("skipped", [])]  # (file, line, reason)
+    cuda, browser = (sum(reason in one for one in said) for reason in (NO_CUDA, NO_BROWSER))
+    terminalreporter.write_line(f"skipped for lack of a CUDA device: {cuda}; for lack of a browser: {browser}")
 
 
 @pytest.fixture(scope="session")

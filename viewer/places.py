@@ -1,4 +1,4 @@
-"""Where the viewer may write: new files in its own folders inside the run folder, and nowhere else."""
+"""Where the viewer may write: new files in its own folders inside the run folder, and `view.json` (`viewer.notes`)."""
 
 import itertools
 from pathlib import Path

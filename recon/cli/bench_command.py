@@ -20,7 +20,10 @@ def execute(options: Bench, console: Console) -> Result:
         lines = [f"{name}: {description}" for name, description in (about | commands).items()]
         return Result({"benches": about, "commands": commands}, list(lines))
     if options.name not in BENCHES:
-        raise InputError(f"No benchmark {options.name!r}. There are: {', '.join(sorted(BENCHES))}.")
+        if options.name in BENCH_COMMANDS:
+            raise InputError(f"{options.name} must come first: recon bench {options.name}, and its options after it.")
+        known = ", ".join(sorted((*BENCHES, *BENCH_COMMANDS)))
+        raise InputError(f"No benchmark {options.name!r}. There are: {known}.")
     keep_memory()
     announce_compiling(console)
     report = run_bench(options.name, BenchOptions(quick=not options.full, repeats=options.repeats, seed=options.seed))

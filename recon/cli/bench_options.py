@@ -123,8 +123,9 @@ class BenchViews(Command):
     """Whether the cameras of the input photos are given. Where they are not, the test cameras are brought to the
     estimated world, and then moved by themselves to fit their photos."""
     arms: Annotated[tuple[str, ...], unset("NAME", "methods")] = ()
-    """methods: recon, plain, plain-dense. off: recon without one of its parts. on: recon with one more. object: with
-    masks. Or names of arms; an unknown one lists them all."""
+    """methods: recon, plain, plain-dense. off: recon without one of its parts. on: recon with one more. priors: with
+    one for pictures; ungated: with one that is not tested first; repair: its pictures, not its splats, repaired.
+    object: with masks. Or names of arms; an unknown one lists them all."""
     seeds: Annotated[tuple[int, ...], unset("INT", "0; 0 1 2 with --full")] = ()
     """Each job is done once with each."""
     max_side: Annotated[int | None, unset("PIXELS", "320; 504 with --full")] = None

@@ -22,6 +22,8 @@ def execute(options: Compress, console: Console) -> Result:
     if source.is_file():
         out = _out(options, config, source.with_name(f"{source.name.split('.')[0]}_{name}{_suffix(config)}"))
         report = compress_file(source, out, config)
+    elif not source.exists():
+        raise InputError(f"{source} does not exist. Give a run folder (made by `recon run`) or a splat file.")
     else:
         folder = open_run(source, need={"splats": f"recon train {source}"})
         out = _out(options, config, folder.root / f"splats_{name}{_suffix(config)}")

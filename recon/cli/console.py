@@ -13,7 +13,7 @@ from rich.console import Console as RichConsole
 from rich.logging import RichHandler
 from rich.markup import escape
 
-from recon.cli.failures import BUG, Failure
+from recon.cli.failures import Failure
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ class Console:
 
     def fail(self, failure: Failure, error: BaseException) -> None:
         """Print why the command stopped: one message; a traceback for bugs of ours and under --debug."""
-        if failure.message and (failure.exit_code == BUG or self.debug):
+        if failure.message and (failure.kind == "Bug" or self.debug):
             traceback.print_exception(error, file=sys.stderr)
-        if failure.exit_code == BUG and failure.kind == "Bug":
+        if failure.kind == "Bug":
             self.note("This is a bug in recon, not something you did. Please report it with the text above.")
         elif failure.message:
             label = "Stopped" if failure.kind == "Interrupted" else "Error"

@@ -1,6 +1,7 @@
 """From any exception to one clear message and an exit code.
 
-0 done; 1 a bug of ours; 2, 3, 4, 5 as in `recon.errors`; 130 stopped with Ctrl-C.
+0 done; 1 a bug of ours, or a benchmark of which something failed or got worse; 2, 3, 4, 5 as in `recon.errors`; 130
+stopped with Ctrl-C.
 """
 
 import errno

@@ -34,9 +34,10 @@ DESCRIPTION = """3D from a handful of photos: cameras, Gaussian splats and a bro
 Start with `recon run --images FOLDER`, then look at the result with `recon view FOLDER/recon`. `recon doctor`
 checks this machine.
 
-`recon COMMAND --help` explains a command, `recon --version` prints the version. Exit codes: 0 done; 2 input that cannot
-be used; 3 photos that could not be placed; 4 disk, memory or device; 5 something optional is not installed; 130 stopped
-with Ctrl-C; 1 a bug of ours."""
+`recon COMMAND --help` explains a command, `recon --version` prints the version. Exit codes: 0 done, even where single
+photos were left out (it names them); 2 input that cannot be used; 3 too few photos could be placed; 4 disk, memory or
+device; 5 something is not installed; 130 stopped with Ctrl-C; 1 a bug of ours, or a benchmark of which something failed
+or got worse."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +69,9 @@ class Settings:
     """A preset's name or a YAML file that says what differs from it (see configs/); goes over --quality."""
     set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
     """One setting, applied last, such as --set train.steps=2000; the config.yaml of any run lists them all."""
-    device: Device = "auto"
+    device: Annotated[Device | None, unset("{auto,cpu,cuda}", "auto; of a run that is there, as it was started")] = None
     """Where to compute; auto takes a CUDA GPU if there is one."""
-    seed: int = 0
+    seed: Annotated[int | None, unset("N", "0; of a run that is there, as it was started")] = None
     """Seed of everything random."""
 
 
@@ -87,8 +88,8 @@ class Photos:
     (da3, mapanything, vggt; see recon doctor), or where known ones are (transforms.json, cameras.json, a COLMAP model,
     poses_bounds.npy, a folder of pos_XXX.txt)."""
     allow_download: bool = False
-    """Agree to the licences of the weights that --poses and --prior ask for, and to their download if they are not here
-    (RECON_ALLOW_DOWNLOAD=1 says the same)."""
+    """Agree to the licences of the weights that are asked for (by --poses; in recon run also by --prior and
+    --depth-prior), and to their download if they are not here (RECON_ALLOW_DOWNLOAD=1 says the same)."""
     masks: Annotated[Path | None, unset("DIR|auto|none", "alpha channels, if any")] = None
     """Folder with a mask for each photo, under the photo's name, white on the object; auto: find the object of photos
     without alpha channel (a network that ships); none: ignore alpha channels."""
@@ -170,12 +171,13 @@ class Train(Command):
     run: RunFolderArgument
     """Folder with the results so far."""
     quality: Annotated[Quality | None, unset("{draft,standard,high}", "as the run was started")] = None
-    """Preset for the dense and the training stage; the cameras stay as they are."""
+    """Preset for the dense and the training stage; photos and cameras stay as they are, but for doubtful photos, which
+    are looked at again when stereo is."""
     limits: OmitArgPrefixes[Limits] = field(default_factory=Limits)
     prior: OmitArgPrefixes[Prior] = field(default_factory=Prior)
     allow_download: bool = False
-    """Agree to the licence of the weights that --prior asks for, and to their download if they are not here
-    (RECON_ALLOW_DOWNLOAD=1 says the same)."""
+    """Agree to the licences of the weights that --prior and --depth-prior ask for, and to their download if they are
+    not here (RECON_ALLOW_DOWNLOAD=1 says the same)."""
     settings: OmitArgPrefixes[Settings] = field(default_factory=Settings)
     live: OmitArgPrefixes[Live] = field(default_factory=Live)
     common: OmitArgPrefixes[Common] = field(default_factory=Common)

@@ -43,6 +43,8 @@ def execute(options: Render, console: Console) -> Result:
     """Render, write pictures, and a video where all have one size."""
     if options.frames < 1:
         raise InputError(f"--frames must be at least 1, got {options.frames}.")
+    if options.fps < 1:
+        raise InputError(f"--fps must be at least 1, got {options.fps}.")
     folder = open_run(options.run, need={"splats": f"recon train {options.run}"})
     with progress_sink(console) as sink:
         run = open_finished(folder, sink, options.device)

@@ -22,6 +22,9 @@ from recon.pipeline.summary import thousands
 from recon.poses import BACKENDS
 from recon.runfolder import open_run
 
+KEPT = ("images_dir", "known_poses", "holdout", "images", "poses")
+"""What `recon train` leaves as it was: which photos there are, and where their cameras are."""
+
 FSGS_WEIGHT = 0.05
 """Of the correlation of depth with a network's (Zhu et al. 2024, "FSGS"), where no other term was asked for."""
 
@@ -45,7 +48,7 @@ def photos_config(options: Run | Poses) -> RunConfig:
     images_dir = photos.images.expanduser().absolute()
     out_dir = (photos.out.expanduser() if photos.out else images_dir / "recon").absolute()
     base = RunConfig(images_dir=images_dir, out_dir=out_dir)
-    config = _with_settings(base, options.quality, options.settings)
+    config = _with_seed(_with_settings(base, options.quality, options.settings), options.settings.seed)
     if isinstance(options, Run):
         config = _with_limits(_with_prior(config, options.prior), options.limits)
     if isinstance(options, Run) and options.representation != "splats":
@@ -61,18 +64,23 @@ def train_config(options: Train) -> RunConfig:
     saved = replace(configuration.load(folder.config), out_dir=folder.root.absolute())
     if options.allow_download:
         os.environ[CONSENT] = "1"
-    wanted = _with_prior(_with_settings(saved, options.quality, options.settings), options.prior)
-    wanted = _with_limits(wanted, options.limits)
-    if (wanted.images, wanted.poses) != (saved.images, saved.poses) and options.quality is None:
-        raise InputError("recon train keeps the cameras as they are. To change images.* or poses.*, use recon run.")
-    return replace(wanted, images=saved.images, poses=saved.poses)
+    wanted = _with_settings(saved, options.quality, options.settings)
+    if changed := [name for name in KEPT if getattr(wanted, name) != getattr(saved, name)]:
+        raise InputError(
+            f"recon train keeps photos and cameras as they are; the settings change {', '.join(changed)}. "
+            "To change those, use recon run."
+        )
+    wanted = _with_limits(_with_prior(_with_seed(wanted, options.settings.seed), options.prior), options.limits)
+    return replace(wanted, **{name: getattr(saved, name) for name in KEPT})
 
 
 def _with_settings(base: RunConfig, quality: str | None, settings: Settings) -> RunConfig:
     config = configuration.resolve(base, quality=quality, config=settings.config, assignments=settings.set)
-    if settings.device != "auto":
-        config = replace(config, device=settings.device)
-    return configuration.with_seed(config, settings.seed) if settings.seed else config
+    return config if settings.device is None else replace(config, device=settings.device)
+
+
+def _with_seed(config: RunConfig, seed: int | None) -> RunConfig:
+    return config if seed is None else configuration.with_seed(config, seed)
 
 
 def _with_prior(config: RunConfig, asked: Prior) -> RunConfig:

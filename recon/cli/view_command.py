@@ -16,7 +16,8 @@ def execute(options: View, console: Console) -> Result:
     for source in options.sources:
         if not source.exists():
             raise InputError(
-                f"{source} does not exist. Give a run folder (made by `recon run`) or a splat file (.ply)."
+                f"{source} does not exist. Give a run folder (made by `recon run`), a splat file (.ply, .splat, .spz, "
+                ".sog, .csog) or a mesh (.glb, .obj, .ply)."
             )
     server = start_server(options.host, options.port)
     url = page_url(server)

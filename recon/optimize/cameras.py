@@ -14,9 +14,9 @@ from recon.types import Cameras
 class CameraParameters:
     """Left-multiplied increments `exp(xi) @ cam_from_world`, and `gain * rgb + bias` per photo.
 
-    Translations are optimised in units of the scene depth, so that one rate serves scenes of any scale. Increments and
-    exposures are used with their mean over the photos removed: neither a drift of the whole scene nor a common
-    brightness is the cameras' to learn.
+    Translations are optimised in units of the scene depth, so that one rate serves scenes of any scale. Exposures are
+    used with their mean over the photos removed: a common brightness is not the cameras' to learn. Increments are used
+    as they are: cameras and splats may drift together.
 
     Cameras of confidence 1 are given ones, and stay. All others move freely: letting them move only by 1 - confidence
     cost 0.4 dB in views that were held out (four demo photos, three seeds).

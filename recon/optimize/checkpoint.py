@@ -1,5 +1,6 @@
 """The file that an interrupted training is continued from."""
 
+import hashlib
 import io
 import logging
 from pathlib import Path
@@ -8,9 +9,30 @@ from typing import Any
 import torch
 
 from recon.files import atomic_path
+from recon.types import DepthMaps, PosedScene
 
 logger = logging.getLogger(__name__)
 FINGERPRINT = "fingerprint"
+
+
+def digest(scene: PosedScene, *maps: DepthMaps | None) -> str:
+    """Of all that a training starts from: photos, masks, cameras, points, and depth where there is any."""
+    cameras, points = scene.cameras, scene.points
+    parts = {
+        "images": scene.images,
+        "masks": scene.masks or (),
+        "cameras": (cameras.cam_from_world, cameras.Ks, cameras.confidence),
+        "points": (points.xyz, points.rgb, points.confidence),
+    }
+    for k, one in enumerate(maps):
+        if one is not None:
+            parts[f"depth {k}"] = (*one.depth, *one.confidence, *(one.normals or ()))
+    known = hashlib.blake2b(digest_size=16)
+    for name, tensors in parts.items():
+        for tensor in tensors:
+            known.update(f"{name} {tuple(tensor.shape)}".encode())
+            known.update(tensor.detach().cpu().contiguous().numpy().data)
+    return known.hexdigest()
 
 
 def write_checkpoint(path: Path, state: dict[str, Any], fingerprint: dict[str, Any]) -> None:

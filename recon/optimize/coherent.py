@@ -55,8 +55,8 @@ class CoherentDepth:
         self.config = config
         self.births = cameras.centers.new_zeros(0, 3)
         self.ties: Ties | None = None
-        size = max(config.cell_px, 1.0)
-        rows, columns = (int((side.max() / size).ceil()) + 1 for side in (cameras.height, cameras.width))
+        self.cell_px = max(config.cell_px, 1.0)
+        rows, columns = (int((side.max() / self.cell_px).ceil()) + 1 for side in (cameras.height, cameras.width))
         shape = (len(cameras), rows, columns) if config.cell_px > 0 else (0, 0, 0)
         self.grids = cameras.centers.new_zeros(shape).requires_grad_(True)
         self.optimizer = torch.optim.Adam([self.grids], lr=config.rate, eps=1e-15)
@@ -84,7 +84,7 @@ class CoherentDepth:
     def _tied(self, births: Float[Tensor, "N 3"]) -> Ties:
         if self.ties is None or not torch.equal(births, self.births):
             self.births = births.clone()
-            self.ties = tie(births, self.cameras, self.config.cell_px, self.grids.shape)
+            self.ties = tie(births, self.cameras, self.cell_px, self.grids.shape)
         return self.ties
 
     def state_dict(self) -> dict[str, Any]:

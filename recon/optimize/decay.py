@@ -8,6 +8,7 @@ Deviation: Gaussians on surfaces that stereo is sure of may be spared, since the
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -59,6 +60,12 @@ class OpacityDecay:
         if self._spared is None or len(self._spared) != len(means) or self._since >= REFRESH:
             self._spared, self._since = self.on_sure_surface(means), 0
         return self._spared
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"spared": self._spared, "since": self._since}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._spared, self._since = state["spared"], state["since"]
 
     def on_sure_surface(self, means: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
         """Means that lie on the stereo depth of a photo where it is sure."""

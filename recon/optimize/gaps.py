@@ -138,7 +138,8 @@ def photo_surface(scene: PosedScene, depths: DepthMaps, view: int, sure: float) 
 
 def neighbour_pairs(cameras: Cameras) -> list[tuple[int, int]]:
     """Each photo with its nearest few; every pair once, the lower index first."""
-    nearest = torch.cdist(cameras.centers, cameras.centers).argsort(dim=1)[:, 1 : 1 + NEAREST]
+    apart = torch.cdist(cameras.centers, cameras.centers).fill_diagonal_(torch.inf)
+    nearest = apart.argsort(dim=1)[:, : min(NEAREST, len(cameras) - 1)]
     return sorted({(min(i, int(j)), max(i, int(j))) for i in range(len(cameras)) for j in nearest[i]})
 
 

@@ -55,7 +55,7 @@ def carve(scene: PosedScene, depths: DepthMaps | None, points: PointCloud, confi
     if box is None or not bool(kept.any()):
         logger.warning("The masks of the photos have no common object; their hull is not used.")
         return points
-    old = _subset(points, kept) if config.drop else points
+    old = points[kept] if config.drop else points
     logger.info("Hull: %d points are outside of it", int((~kept).sum()))
     if config.points <= 0:
         return old
@@ -149,13 +149,3 @@ def _left_open(xyz: Tensor, scene: PosedScene, depths: DepthMaps, sure: float) -
         framed, _, _ = _pixels(xyz, scene.cameras, view)
         unseen &= ~framed | photo.behind(xyz)[1].isfinite()
     return ~unseen & ~hides(xyz, photos + views_between(scene))
-
-
-def _subset(points: PointCloud, kept: Bool[Tensor, " P"]) -> PointCloud:
-    return PointCloud(
-        points.xyz[kept],
-        points.rgb[kept],
-        points.confidence[kept],
-        None if points.normals is None else points.normals[kept],
-        None if points.spacing is None else points.spacing[kept],
-    )

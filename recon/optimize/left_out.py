@@ -41,8 +41,8 @@ def chosen_photos(
         masks,
     )
     if depths is None or depths.normals is None:
-        return part, depths if depths is None else _maps(depths, indices)
-    maps = _maps(depths, indices)
+        return part, depths if depths is None else chosen_maps(depths, indices)
+    maps = chosen_maps(depths, indices)
     cloud = fuse(part, maps, StereoConfig())
     return (replace(part, points=cloud) if len(cloud) else part), maps
 
@@ -59,6 +59,7 @@ def in_front_of_black(scene: PosedScene, index: int) -> Float[Tensor, "_ _ 3"]:
     return image if scene.masks is None else image * scene.masks[index][..., None]
 
 
-def _maps(depths: DepthMaps, indices: Sequence[int]) -> DepthMaps:
+def chosen_maps(depths: DepthMaps, indices: Sequence[int]) -> DepthMaps:
+    """Of some of the photos."""
     normals = None if depths.normals is None else tuple(depths.normals[i] for i in indices)
     return DepthMaps(tuple(depths.depth[i] for i in indices), tuple(depths.confidence[i] for i in indices), normals)

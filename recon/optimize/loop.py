@@ -3,6 +3,7 @@
 import logging
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from recon.metrics import psnr
 from recon.optimize.budget.config import BudgetConfig
 from recon.optimize.budget.prune import Weigh, check_budget, within_budget
 from recon.optimize.cameras import CameraParameters
-from recon.optimize.checkpoint import read_checkpoint, write_checkpoint
+from recon.optimize.checkpoint import digest, read_checkpoint, write_checkpoint
 from recon.optimize.coherent import CoherentDepth
 from recon.optimize.config import TrainConfig
 from recon.optimize.decay import OpacityDecay
@@ -23,7 +24,7 @@ from recon.optimize.exposure import settle_exposures
 from recon.optimize.growth.floaters import find_floaters
 from recon.optimize.growth.select import make_densifier
 from recon.optimize.init import splats_from_points, z_order
-from recon.optimize.left_out import chosen_photos, without_exposures
+from recon.optimize.left_out import chosen_maps, chosen_photos, without_exposures
 from recon.optimize.parameters import SplatParameters
 from recon.optimize.pseudo.config import PseudoConfig
 from recon.optimize.pseudo.gate import Judgement, judge, short
@@ -163,10 +164,18 @@ class Trainer:
         self.stopping = find_stop(self.scene, self.config.steps, self._trial, self.rasterizer, config)
 
     def _trial(self, indices: list[int]) -> "Trainer":
+        """Of some of the photos, with the cameras as they are: the one left out is looked at from where it is."""
         config = replace(
-            self.config, refine_exposure=False, pseudo=PseudoConfig(), budget=BudgetConfig(), stopping=StoppingConfig()
+            self.config,
+            refine_poses=False,
+            refine_exposure=False,
+            pseudo=PseudoConfig(),
+            budget=BudgetConfig(),
+            stopping=StoppingConfig(),
         )
-        return Trainer(*chosen_photos(self.scene, self.targets.depths, indices), config, self.rasterizer)
+        scene, depths = chosen_photos(self.scene, self.targets.depths, indices)
+        prior = None if self.targets.prior is None else chosen_maps(self.targets.prior, indices)
+        return Trainer(scene, depths, config, self.rasterizer, prior)
 
     def splats(self) -> Splats:
         """As they are now, without gradients."""
@@ -194,7 +203,7 @@ class Trainer:
         self.step_index += 1
         self.smoother(self.parameters, self.step_index)
         self._refine_if_due()
-        shown = psnr(seen.view.rgb.detach().clamp(0, 1), seen.target.rgb).clamp(max=100.0)
+        shown = psnr(seen.rgb.detach().clamp(0, 1), seen.wanted).clamp(max=100.0)
         self.readings.add(float(loss.detach()), float(shown), self.objective.readings)
         self.seconds += time.perf_counter() - started
 
@@ -337,7 +346,11 @@ class Trainer:
     def _fingerprint(self) -> dict[str, Any]:
         # What must agree for a checkpoint to be continued; how often it is written does not matter.
         plain = replace(self.config, checkpoint_seconds=0.0, publish_every=0)
-        return {"config": asdict(plain), "names": list(self.scene.names), "points": len(self.scene.points)}
+        return {"config": asdict(plain), "names": list(self.scene.names), "inputs": self._inputs}
+
+    @cached_property
+    def _inputs(self) -> str:
+        return digest(self.scene, self.targets.depths, self.targets.prior)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""
@@ -352,7 +365,8 @@ class Trainer:
             "generator": self.generator.get_state(),
             "term_generator": self.term_generator.get_state(),
             "objective": self.objective.state_dict(),
-            "history": self.readings.history,
+            "decay": self.decay.state_dict(),
+            "readings": asdict(self.readings),
             "pseudo": None if self.pseudo is None else self.pseudo.state_dict(),
             "stopping": None if self.stopping is None else asdict(self.stopping),
         }
@@ -370,7 +384,8 @@ class Trainer:
         self.generator.set_state(state["generator"].cpu())
         self.term_generator.set_state(state["term_generator"].cpu())
         self.objective.load_state_dict(state["objective"])
-        self.readings = Readings(history=state["history"])
+        self.decay.load_state_dict(state["decay"])
+        self.readings = Readings(**state["readings"])
         if self.pseudo is not None:
             self.pseudo.load_state_dict(state["pseudo"])
         self.stopping = None if state["stopping"] is None else Stopping(**state["stopping"])

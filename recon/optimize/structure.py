@@ -37,15 +37,15 @@ class DisplacementSmoother:
 
     def __init__(self, config: StructureConfig) -> None:
         self.config = config
-        self.births = torch.zeros(0, 3)
-        self.graph = torch.zeros(0, 0, dtype=torch.int64)
+        self.births: Tensor | None = None
+        self.graph: Tensor | None = None
 
     @torch.no_grad()
     def __call__(self, parameters: SplatParameters, step: int) -> None:
         """Smooth if it is due at `step`; moves the means in place."""
         if self.config.every <= 0 or step % self.config.every != 0:
             return
-        if not torch.equal(parameters.births, self.births):
+        if self.births is None or self.graph is None or not torch.equal(parameters.births, self.births):
             self.births = parameters.births.clone()
             self.graph = neighbour_graph(self.births, self.config.neighbours)
         means = parameters.tensors()["means"]

@@ -26,7 +26,7 @@ from recon.fields import (
     train_field,
 )
 from recon.optimize import InitConfig, splats_from_points
-from recon.optimize.checkpoint import read_checkpoint, write_checkpoint
+from recon.optimize.checkpoint import digest, read_checkpoint, write_checkpoint
 from recon.pipeline import store
 from recon.pipeline.budget import PRESET
 from recon.pipeline.core import Outcome, Run
@@ -64,13 +64,13 @@ def fit_field(run: Run, scene: PosedScene) -> Outcome:
     """The train stage of a run that asks for a field."""
     folder, config = run.folder, run.config.hashgrid
     at, box = folder.checkpoints / CHECKPOINT, box_of(scene)
-    same = {"config": asdict(config), "names": list(scene.names), "points": len(scene.points), "box": asdict(box)}
+    depths = run.value("dense").depths
+    same = {"config": asdict(config), "box": asdict(box), "inputs": digest(scene, depths)}
     checkpoint = Checkpoint(
         lambda: read_checkpoint(at, same, torch.device("cpu")),
         lambda state: write_checkpoint(at, state, same),
         EVERY_SECONDS,
     )
-    depths = run.value("dense").depths
     field, occupancy, history = train_field(scene, depths, box, config, run.emit, checkpoint)
     save_field(folder.root / FILE, field, occupancy)
     points = surface_points(field, occupancy, scene.cameras)

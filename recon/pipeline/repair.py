@@ -64,7 +64,9 @@ def make_repairer(run: Run, name: str) -> Repairer | None:
     """
     if name == "none":
         return None
-    require_prior(name)
+    pseudo = run.config.train.pseudo
+    checkpoints = pseudo.checkpoints if name == pseudo.prior else ()  # they belong to the prior that they were given to
+    require_prior(name, checkpoints)
     trained: Trained = run.value("train")
     if isinstance(trained.splats, FieldSplats):
         raise InputError("Pictures of a field cannot be repaired, only those of splats. Leave --repair away.")
@@ -83,8 +85,8 @@ def make_repairer(run: Run, name: str) -> Repairer | None:
     def tell(message: str) -> None:
         run.emit(Progress("render", 0, 1, message))
 
-    prior, depths = make_prior(name), run.value("dense").depths
-    pseudo = replace(config.pseudo, references=max(2, len(scene) - 1))
+    prior, depths = make_prior(name, checkpoints), run.value("dense").depths
+    pseudo = replace(pseudo, references=max(2, len(scene) - 1))
     judgement = judge(prior, scene, depths, fit, run.rasterizer, pseudo, tell)
     log.info("Pictures are repaired by %s, strength %.2f. %s", name, judgement.strength, judgement.reason)
     photos = tuple(in_front_of_black(scene, i) for i in range(len(scene)))

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 _SMOOTHNESS = 0.3  # against a pixel of full confidence
-_EDGE = 12.0  # difference of grey levels (of 255) at which two neighbours are half as tied
+_EDGE = 12.0  # difference of grey levels (of 255) at which two neighbours are a quarter as tied
 _ITERATIONS = 20
 _LAST_ITERATIONS = 8  # at the size asked for: the coarser ones have done the work
 _LEVELLING = 0.01  # pull of slopes to zero, against a pixel of full confidence: far from matches, guess level

@@ -1,6 +1,6 @@
 """Depth maps of several photos to one coloured, oriented point cloud without duplicates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -141,8 +141,5 @@ def _capped(cloud: PointCloud, config: StereoConfig) -> PointCloud:
     generator = torch.Generator().manual_seed(config.seed)
     kept = torch.randperm(len(cloud), generator=generator)[: config.max_points].sort().values
     grow = (len(cloud) / config.max_points) ** 0.5  # fewer samples cover the same surface
-    assert cloud.normals is not None, "made by fuse"
     assert cloud.spacing is not None, "made by fuse"
-    return PointCloud(
-        cloud.xyz[kept], cloud.rgb[kept], cloud.confidence[kept], cloud.normals[kept], cloud.spacing[kept] * grow
-    )
+    return replace(cloud[kept], spacing=cloud.spacing[kept] * grow)

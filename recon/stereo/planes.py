@@ -62,7 +62,7 @@ def smoothed(
     Args:
         confidence: weight of each plane; planes of weight 0 are not used and not changed.
         guide: the photo in grey levels; neighbours of another grey count less.
-        step: difference of inverse depth at which a neighbour counts half.
+        step: difference of inverse depth at which a neighbour counts a quarter.
     """
     total = torch.zeros_like(planes)
     weight = torch.zeros_like(confidence)

@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 _MIN_SIDE = 48  # a coarsest size below this has nothing left to match
 _SWEEP_STEP_PX = 0.7  # motion between neighbouring planes of the sweep
 _JUMPS = (0.03, 0.5)  # semi-global penalties, in units of 1 - NCC
-_SMOOTHING_PX = 0.5  # neighbours whose planes differ by this motion count half in the last smoothing
+_SMOOTHING_PX = 0.5  # neighbours whose planes differ by this motion count a quarter in the last smoothing
 _REACH_PX = 12  # how far from a sure pixel a doubtful one may continue its surface
-_FILLED_CONFIDENCE = 0.15  # of a filled pixel beside a matched one; falls with distance
+_FILLED_CONFIDENCE = 0.75  # of a filled pixel beside a matched one, of `min_confidence`; falls with distance
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ def _completed(
     filled = fill(planes, sure, grey)
     distance = _distance_px(sure > 0)
     continues = (agreed.count > 0) & ((filled[..., 0] - planes[..., 0]).abs() < step) & (distance < _REACH_PX)
-    guess = _FILLED_CONFIDENCE * torch.exp(-distance / (0.1 * max(sure.shape)))
+    guess = _FILLED_CONFIDENCE * config.min_confidence * torch.exp(-distance / (0.1 * max(sure.shape)))
     trust = torch.where(sure > 0, sure, torch.where(continues, config.min_confidence, guess))
     return torch.where((sure > 0)[..., None], planes, filled), trust
 

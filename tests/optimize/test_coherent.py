@@ -66,6 +66,12 @@ def test_variation_holds_back_a_pull_on_one_corner() -> None:
     assert spread[1] < 0.7 * spread[0]
 
 
+def test_a_cell_has_at_least_a_pixel() -> None:
+    before, after = pulled(CoherentConfig(cell_px=0.5), torch.ones(400, 3))
+    assert torch.isfinite(after.tensors()["means"]).all()
+    assert not torch.equal(before.tensors()["means"], after.tensors()["means"])
+
+
 def test_off_means_nothing_moves_and_a_state_comes_back() -> None:
     before, after = pulled(CoherentConfig(), torch.ones(400, 3))
     assert torch.equal(before.tensors()["means"], after.tensors()["means"])

@@ -71,6 +71,19 @@ def test_opacity_is_multiplied_once_a_step() -> None:
     assert torch.allclose(logits.sigmoid(), opacities * 0.99**3, atol=1e-5)
 
 
+def test_a_state_comes_back_with_what_is_spared() -> None:
+    posed, _, _ = scene()
+    one, other = decay(DecayConfig(0.9)), decay(DecayConfig(0.9))
+    means, logits = posed.points.xyz[:50].clone(), torch.zeros(50)
+    one.step(means, logits)
+    other.load_state_dict(one.state_dict())
+    away = means + 5.0  # looked at again only after a while
+    for each in (one, other):
+        lowered = torch.zeros(50)
+        each.step(away, lowered)
+        assert (lowered == 0).float().mean() > 0.9
+
+
 def test_sure_surfaces_are_spared() -> None:
     posed, depths, _ = scene()
     on_surface = posed.points.xyz[:200]

@@ -18,12 +18,24 @@ from recon.optimize.gaps import (
     fill_gaps,
     hides,
     move_back,
+    neighbour_pairs,
     views_between,
 )
 from recon.optimize.growth.select import make_densifier
 from recon.optimize.init import splats_from_points
 from recon.optimize.parameters import SplatParameters
 from recon.types import DepthMaps, PointCloud
+
+
+def test_no_photo_is_its_own_neighbour() -> None:
+    cameras = arc_cameras(5)
+    assert all(i < j for i, j in neighbour_pairs(cameras))
+    twins = replace(cameras[[0, 0]], cam_from_world=cameras.cam_from_world[[0, 0]])
+    assert neighbour_pairs(twins) == [(0, 1)]
+    many = arc_cameras(30)
+    far = many.cam_from_world.clone()
+    far[:, :3, 3] -= (far[:, :3, :3] @ torch.tensor([0.0, 0.0, 300.0])[:, None])[..., 0]
+    assert all(i < j for i, j in neighbour_pairs(replace(many, cam_from_world=far)))
 
 
 def wall_surface(depth: float = 4.0) -> Surface:

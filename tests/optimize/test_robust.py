@@ -71,6 +71,17 @@ def test_only_what_stands_out_among_all_photos_is_an_outlier() -> None:
     assert mask.inliers(shown[2], photos[2], 2, 0.5).all()
 
 
+def test_a_small_object_on_its_own_is_no_passer_by() -> None:
+    generator = torch.Generator().manual_seed(0)
+    object_mask = torch.zeros(48, 64)
+    object_mask[16:30, 22:40] = 1  # 8% of the photo
+    photo = torch.full((48, 64, 3), 0.4)
+    shown = torch.where(object_mask[..., None] > 0, photo + 0.05 * torch.randn(48, 64, 3, generator=generator), photo)
+    mask = RobustMask(1, RobustConfig())
+    assert mask.inliers(shown, photo, 0, 0.5, object_mask).all()
+    assert not RobustMask(1, RobustConfig()).inliers(shown, photo, 0, 0.5).all(), "the background says nothing"
+
+
 def with_a_square() -> tuple[PosedScene, Splats]:
     """The wall's photos, a red square in the middle one; the points that it had given are red as well."""
     posed, _, truth = scene()

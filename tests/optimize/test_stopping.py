@@ -63,6 +63,17 @@ def test_training_ends_there_and_says_so(tmp_path) -> None:
     assert [step for step, _ in result.stopping["curve"]] == [15, 30, 45, 60]
 
 
+def test_the_trial_leaves_cameras_where_they_are_and_keeps_the_prior() -> None:
+    posed, depths, _ = scene()
+    trainer = Trainer(posed, None, replace(SMALL, refine_poses=True), rasterizer(), depths)
+    trial = trainer._trial([0, 2])
+    assert trial.targets.prior is not None
+    assert [torch.equal(a, depths.depth[i]) for a, i in zip(trial.targets.prior.depth, (0, 2))] == [True, True]
+    for _ in range(40):
+        trial.step()
+    assert torch.equal(trial.cameras.cameras().cam_from_world, posed.cameras.cam_from_world[[0, 2]])
+
+
 def test_all_steps_are_taken_unless_asked_or_with_two_photos() -> None:
     posed, depths, _ = scene()
     plain = train(posed, depths, SMALL, rasterizer())

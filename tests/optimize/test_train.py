@@ -10,6 +10,7 @@ from recon.errors import InputError
 from recon.geometry.se3 import exp_se3
 from recon.metrics import psnr
 from recon.optimize import AlignConfig, DensifyConfig, InitConfig, TrainConfig, Trainer, align_camera, train
+from recon.optimize.init import splats_from_points
 from recon.optimize.resolution import level_at
 from recon.render import render
 from recon.types import Cameras, PointCloud, Splats
@@ -118,6 +119,40 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_continued(tmp_pa
     other = Trainer(posed, depths, SMALL, rasterizer())
     other.resume(path)
     assert other.step_index == 0
+
+
+@pytest.mark.parametrize("changed", ["nothing", "photos", "cameras", "points", "depth", "prior"])
+def test_a_checkpoint_is_continued_only_with_what_it_was_made_from(tmp_path, changed: str) -> None:
+    posed, depths, _ = scene()
+    first = Trainer(posed, depths, SMALL, rasterizer())
+    first.step()
+    first.save(tmp_path / "c.pt")
+    moved = posed.cameras.cam_from_world.clone()
+    moved[0, 0, 3] += 0.01
+    others = {
+        "nothing": (posed, depths, None),
+        "photos": (replace(posed, images=(1 - posed.images[0], *posed.images[1:])), depths, None),
+        "cameras": (replace(posed, cameras=replace(posed.cameras, cam_from_world=moved)), depths, None),
+        "points": (replace(posed, points=replace(posed.points, xyz=posed.points.xyz + 0.01)), depths, None),
+        "depth": (posed, None, None),
+        "prior": (posed, depths, depths),
+    }
+    given, stereo, prior = others[changed]
+    other = Trainer(given, stereo, SMALL, rasterizer(), prior)
+    other.resume(tmp_path / "c.pt")
+    assert other.step_index == (1 if changed == "nothing" else 0)
+
+
+def test_the_reading_of_a_masked_photo_is_of_the_object() -> None:
+    posed, _, _ = scene()
+    left = posed.points[posed.points.xyz[:, 0] < -0.5]
+    alpha = render(splats_from_points(left, SMALL.init, 0, 0), posed.cameras, rasterizer()).alpha
+    masks = tuple((one > 0.5).float() for one in alpha)
+    photos = tuple(torch.where(m[..., None] > 0, p, 1.0) for m, p in zip(masks, posed.images))  # white behind it
+    trainer = Trainer(replace(posed, images=photos, masks=masks, points=left), None, SMALL, rasterizer())
+    for _ in range(30):
+        trainer.step()
+    assert trainer.readings.psnr > 18, trainer.readings.psnr
 
 
 def test_the_same_seed_gives_the_same_splats() -> None:

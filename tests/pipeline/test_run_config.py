@@ -7,7 +7,7 @@ import pytest
 
 from recon import config as configuration
 from recon.cli import run_command
-from recon.cli.options import Photos, Run
+from recon.cli.options import Photos, Run, Settings, Train
 from recon.config import RunConfig
 from recon.errors import InputError
 
@@ -28,6 +28,49 @@ def test_every_preset_resolves(name: str, base: RunConfig) -> None:
 def test_presets_differ_in_effort(base: RunConfig) -> None:
     draft, standard, high = (configuration.resolve(base, quality=q) for q in ("draft", "standard", "high"))
     assert draft.train.steps < standard.train.steps < high.train.steps
+
+
+@pytest.mark.parametrize("before", ["draft", "standard", "high"])
+@pytest.mark.parametrize("after", ["draft", "standard", "high"])
+def test_a_preset_over_another_is_all_of_it(base: RunConfig, before: str, after: str) -> None:
+    changed = configuration.resolve(configuration.resolve(base, quality=before), quality=after)
+    assert changed == configuration.resolve(base, quality=after)
+    assert configuration.resolve(base, quality=before, config=after) == changed
+
+
+def test_standard_is_what_the_code_says(base: RunConfig) -> None:
+    assert configuration.resolve(base, quality="standard") == base
+
+
+@pytest.fixture
+def posed_run(tmp_path: Path) -> Path:
+    """A run folder as `recon poses --quality draft --seed 4` leaves it, as far as settings go."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    config = configuration.resolve(RunConfig(tmp_path / "photos", folder), quality="draft")
+    (folder / "config.yaml").write_text(configuration.dump(configuration.with_seed(config, 4)))
+    (folder / "stages").mkdir()
+    (folder / "cameras.json").write_text("{}")
+    return folder
+
+
+def test_training_again_takes_another_preset_and_keeps_the_cameras(posed_run: Path) -> None:
+    saved = configuration.load(posed_run / "config.yaml")
+    config = run_command.train_config(Train(run=posed_run, quality="standard"))
+    assert (config.train.steps, config.train.max_side, config.dense.scale) == (3000, 640, 1.0)
+    assert (config.quality, config.seed, config.train.seed) == ("standard", 4, 4)
+    assert config.poses == saved.poses
+    seeded = run_command.train_config(Train(run=posed_run, settings=Settings(seed=0, device="auto")))
+    assert (seeded.seed, seeded.train.seed, seeded.poses.seed, seeded.device) == (0, 0, 4, "auto")
+
+
+@pytest.mark.parametrize(
+    "assignment", ["holdout=1", "known_poses=elsewhere", "images_dir=elsewhere", "poses.seed=9", "images.masks=none"]
+)
+@pytest.mark.parametrize("quality", [None, "high"])
+def test_training_again_refuses_other_photos_or_cameras(posed_run: Path, assignment: str, quality: str | None) -> None:
+    with pytest.raises(InputError, match=assignment.split(".")[0].split("=")[0]):
+        run_command.train_config(Train(run=posed_run, quality=quality, settings=Settings(set=(assignment,))))
 
 
 def test_a_saved_configuration_reads_back_equal(base: RunConfig, tmp_path: Path) -> None:

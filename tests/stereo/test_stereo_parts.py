@@ -1,13 +1,15 @@
 import math
 
+import pytest
 import torch
 from stereo_scenes import plane_scene
 
 from recon.geometry.projection import unproject_depth
 from recon.stereo import StereoConfig, fuse, reprojection_error, warp_to_view
-from recon.stereo.consistency import agreement, seen_through
+from recon.stereo.consistency import Agreement, agreement, seen_through
 from recon.stereo.fill import fill
 from recon.stereo.planes import depth_of, enlarge, normals_in_world, slopes_of, smoothed
+from recon.stereo.reconstruct import _completed
 from recon.types import DepthMaps
 
 
@@ -151,6 +153,17 @@ def test_fill_covers_what_is_not_finite():
     filled = fill(planes, confidence, guide)[..., 0]
     assert float((filled - 0.2).abs().max()) < 1e-3
     assert torch.equal(fill(torch.full_like(planes, math.nan), confidence, guide), torch.zeros_like(planes))
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.2, 0.4])
+def test_what_is_filled_is_never_sure(threshold: float) -> None:
+    planes = exact_planes(torch.full((32, 32), 4.0))
+    sure = torch.zeros(32, 32)
+    sure[:, :16] = 0.9
+    nowhere = Agreement(torch.zeros(32, 32), torch.zeros(32, 32, dtype=torch.int64))
+    _, trust = _completed(planes, sure, torch.zeros(32, 32), nowhere, 0.01, StereoConfig(min_confidence=threshold))
+    assert float(trust[:, 16:].max()) < threshold
+    assert float(trust[:, 16:].min()) > 0
 
 
 def test_fill_without_any_match_changes_nothing():

@@ -49,7 +49,7 @@ class DensifyConfig:
     stop: float = 0.6
     every: int = 100
     max_gaussians: int = 160_000
-    """Hard cap."""
+    """Growth ends at so many. The start has as many as `init.max_gaussians` says; `budget` limits the result."""
     grow_fraction: float = 0.05
     """At most this share of the present Gaussians is split or cloned in one refinement."""
     grow_grad: float = 8e-4

@@ -62,9 +62,11 @@ class Decision:
 
     def refutes(self, config: PlacingConfig) -> bool:
         """Whether the photo shows plainly something else than the others' points in the place that it keeps."""
-        if self.action is not Action.LEFT or self.before is None:
-            return False
-        return self.before.coverage >= HARDLY_COVERED and self.before.agreement < config.refuted_below
+        return self.action is Action.LEFT and _refuted(self.before, config)
+
+
+def _refuted(before: Evidence | None, config: PlacingConfig) -> bool:
+    return before is not None and before.coverage >= HARDLY_COVERED and before.agreement < config.refuted_below
 
 
 def contradicted(
@@ -126,7 +128,8 @@ def look_again(
         return Decision(Action.LEFT, before, found)
     if before is None:
         return Decision(Action.PLACED, None, found)
-    better = found.evidence.strength > STRONGER * before.strength
+    # a place that is refuted is given up anyway: any that is accepted is better
+    better = found.evidence.strength > STRONGER * before.strength or _refuted(before, config)
     return Decision(Action.MOVED if better else Action.LEFT, before, found)
 
 

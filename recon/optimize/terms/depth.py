@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from recon.optimize.terms.base import Step
+from recon.optimize.terms.base import Step, weighted_mean
 
 
 def relative_depth(
@@ -15,8 +15,8 @@ def relative_depth(
     """
     weight = confidence * (target > 0) * (depth.detach() > 0)
     distance = (depth.clamp_min(1e-6).log() - target.clamp_min(1e-6).log()).abs()
-    # A stereo outlier must not drag the surface: beyond a tenth the pull no longer grows.
-    return (weight * distance.clamp(max=0.1)).sum() / weight.sum().clamp_min(1.0)
+    # A stereo outlier must not drag the surface: beyond a tenth there is no pull.
+    return weighted_mean(distance.clamp(max=0.1), weight)
 
 
 def term(step: Step) -> Float[Tensor, ""]:

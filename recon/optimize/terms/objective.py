@@ -55,7 +55,7 @@ class Objective:
         """Rendering and photo, less the parts of it that the other photos contradict."""
         if self.weights.robust == 0:
             return step.rgb, step.wanted
-        inlier = self.robust.inliers(step.rgb.detach(), step.wanted, step.index, step.fraction)
+        inlier = self.robust.inliers(step.rgb.detach(), step.wanted, step.index, step.fraction, step.target.mask)
         weight = torch.where(inlier, 1.0, 1 - self.weights.robust)
         return discounted(step.rgb, step.wanted, weight)
 

@@ -45,12 +45,21 @@ class RobustMask:
 
     @torch.no_grad()
     def inliers(
-        self, rgb: Float[Tensor, "H W 3"], target: Float[Tensor, "H W 3"], index: int, fraction: float
+        self,
+        rgb: Float[Tensor, "H W 3"],
+        target: Float[Tensor, "H W 3"],
+        index: int,
+        fraction: float,
+        mask: Float[Tensor, "H W"] | None = None,
     ) -> Bool[Tensor, "H W"]:
-        """Pixels of photo `index` that count, by its rendering and those of the other photos before."""
+        """Pixels of photo `index` that count, by its rendering and those of the other photos before.
+
+        Where `mask` is 0 both show the same background: residuals there say nothing about the others.
+        """
         residual = averaged_residual(rgb, target)
+        told = residual if mask is None else torch.where(mask > 0, residual, torch.nan)
         spread = torch.linspace(0, residual.numel() - 1, SAMPLES, device=residual.device).long()
-        self.samples[index] = residual.reshape(-1)[spread].cpu()
+        self.samples[index] = told.reshape(-1)[spread].cpu()
         if fraction < self.config.start:
             return torch.ones_like(residual, dtype=torch.bool)
         block = 2 * max(1, round(BLOCK / 2 * max(residual.shape)))

@@ -11,7 +11,7 @@ from recon.types import Cameras
 TOLERANCE = 0.03
 """Relative distance behind the other camera's surface from which a point is hidden there."""
 TRUSTED = 0.2
-"""Colour difference beyond which the pull no longer grows: occlusions and highlights must not bend the surface."""
+"""Colour difference beyond which there is no pull: occlusions and highlights must not bend the surface."""
 
 
 def positions_and_weight(

@@ -87,8 +87,8 @@ def whats_missing(packages: Sequence[str], models: Sequence[HubModel], install: 
         if cached_checkpoint(model.checkpoint) is None:
             use = "" if model.commercial else "; no commercial use"
             said.append(
-                f"Not on this machine: {model.checkpoint}{use}. Get it: run once with --allow-download, or "
-                f"hf download {model.checkpoint.id}."
+                f"Not on this machine: {model.checkpoint}{use}. Get it: run once with --allow-download or "
+                f"RECON_ALLOW_DOWNLOAD=1, or hf download {model.checkpoint.id}."
             )
     numbers = working_device()[1].itemsize / torch.float16.itemsize
     wanted, had = numbers * max((model.memory_bytes for model in models), default=0), memory_bytes()
