@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +57,8 @@ class StageRecord:
     details: dict[str, Any] = field(default_factory=dict)
     """Facts for the report and `metrics.json`; plain JSON values."""
     finished: str = ""
+    after: str = ""
+    """Fingerprint of the stage before, when this one was made."""
 
 
 TRACES = {"log.txt", "stages/.lock", "stages/images.json"}
@@ -159,6 +161,14 @@ class RunFolder:
         values = asdict(record) | {"outputs": sizes, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
         write_json(self.stages / f"{record.stage}.json", values)
         return StageRecord(**values)
+
+    def remove_outputs(self, record: StageRecord, keep: Collection[str]) -> None:
+        """Delete the files that a stage wrote, but for those in `keep` and those that were changed since."""
+        for name, size in record.outputs.items():
+            path = self.root / name
+            if name not in keep and path.resolve().is_relative_to(self.root.resolve()) and _size(path) == size:
+                log.info("removing %s, which is of an earlier result", name)
+                path.unlink()
 
     def prepare(self, need_bytes: int) -> None:
         """Create the folder; fail now rather than after the long work when it cannot take the results.

@@ -32,7 +32,7 @@ def execute(options: Eval, console: Console) -> Result:
         scored, unplaced = score(run, queries)
     target = folder.renders / ("held_out" if options.images is None else "eval")
     save_views(target, [(view.name, view.rendering) for view in scored])
-    summary = summarize(run, scored, unplaced)
+    summary = summarize(scored, unplaced)
     value = {"status": "done", "run": str(folder.root), "renders": str(target), **summary}
     return Result(value, [_table(summary), f"Renders: {target}"])
 

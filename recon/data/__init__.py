@@ -2,7 +2,7 @@
 
 from recon.data.formats import Scene, open_scene
 from recon.data.images import ImagesConfig, fingerprint, load_images, resize, save_images, select
-from recon.data.known import KnownCameras, apply_known, load_posed, match, undistort
+from recon.data.known import KnownCameras, apply_known, camera_files, load_posed, match, own_cameras, undistort
 from recon.data.splits import holdout_split
 
 __all__ = [
@@ -10,12 +10,14 @@ __all__ = [
     "KnownCameras",
     "Scene",
     "apply_known",
+    "camera_files",
     "fingerprint",
     "holdout_split",
     "load_images",
     "load_posed",
     "match",
     "open_scene",
+    "own_cameras",
     "resize",
     "save_images",
     "select",

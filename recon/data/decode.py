@@ -99,6 +99,22 @@ def photo_size(path: Path) -> tuple[int, int]:
     return (height, width) if sideways else (width, height)
 
 
+def orientation(path: Path) -> int:
+    """The EXIF orientation by which `decode_photo` turns the picture in `path` upright; 1 where it does not turn it.
+
+    HEIF has no say here: every program turns it by the file's own rotation, which is no EXIF.
+
+    Raises:
+        UnreadablePhotoError: not a readable picture.
+    """
+    try:
+        with _quiet(), _any_size(), path.open("rb") as stream, Image.open(stream) as image:
+            found = image.getexif().get(ORIENTATION, 1)
+    except Exception as error:  # as in decode_photo
+        raise UnreadablePhotoError(f"not a readable picture ({_first_line(error)})") from error
+    return int(found) if found in _UPRIGHT else 1
+
+
 def shrunk_size(width: int, height: int, max_side: int) -> tuple[int, int]:
     """The size that fits `max_side` with the same aspect; never larger than given, never 0."""
     scale = min(1.0, max_side / max(width, height))

@@ -5,6 +5,7 @@ OpenCV axes (x right, y down, z forward). Its `cx`, `cy` count from the corner o
 """
 
 import json
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,9 @@ from recon.errors import InputError
 from recon.files import write_json
 from recon.geometry import inverse_se3
 from recon.plyio import read_points
-from recon.types import Cameras
+from recon.types import Cameras, PointCloud
+
+log = logging.getLogger(__name__)
 
 OPENCV_FROM_OPENGL = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
 PINHOLE_MODELS = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL", "")
@@ -38,7 +41,8 @@ def read_transforms(path: Path | str, dtype: torch.dtype = torch.float32) -> Kno
     """Read `transforms.json` (or our `cameras.json`), given the file or its folder; cameras of type `dtype`.
 
     Sizes that the file leaves out (Blender data) are read from the photos beside it. Poses and points stay in the
-    file's world; `applied_transform` only documents how that came about.
+    file's world; `applied_transform` only documents how that came about. A file of points that is not there is done
+    without.
 
     Raises:
         InputError: missing or malformed; says which frame and which key.
@@ -62,16 +66,28 @@ def read_transforms(path: Path | str, dtype: torch.dtype = torch.float32) -> Kno
         torch.tensor([frame.number("confidence", 1.0 if frame.placed else 0.0) for frame in parsed], dtype=dtype),
     )
     masks = tuple(frame.values.get("mask_path") for frame in parsed)
+    photos = tuple(frame.photo for frame in parsed)
     points = meta.get("ply_file_path")
     is_bent = bool(distortion.any())
     return KnownCameras(
         tuple(frame.name for frame in parsed),
         cameras,
-        None if points is None else read_points(path.parent / str(points)),
+        None if points is None else _points(path.parent / str(points)),
         distortion if is_bent else None,
         masks if any(masks) else None,
         (f"{path.name} describes lens distortion: photos are straightened before use.",) if is_bent else (),
+        photos if any(photos) else None,
     )
+
+
+def _points(path: Path) -> PointCloud | None:
+    try:
+        return read_points(path)
+    except InputError as error:
+        if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            raise
+        log.warning("Points left out: there is no %s.", path)
+        return None
 
 
 def read_frames(path: Path) -> list[Frame]:
@@ -133,6 +149,8 @@ class _Frame:
         if not isinstance(name, str) or not name:
             raise InputError(f"{self.where} has no file_path. Add the photo's name.")
         self.name = name.removeprefix("./")
+        photo = frame.get("photo")
+        self.photo = photo if isinstance(photo, str) and photo else None
         self.where += f" ({self.name})"
 
     def number(self, key: str, default: float | None = None) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import recon
 from recon import config as configuration
 from recon.config import Device, RunConfig
-from recon.errors import ReconError
+from recon.errors import InputError, ReconError
 from recon.events import EventSink, ignore
 from recon.files import write_json
 from recon.pipeline import summary
@@ -114,11 +114,27 @@ def open_finished(folder: RunFolder, emit: EventSink = ignore, device: Device | 
     """The results in a run folder, to be rendered, measured or exported; nothing is computed.
 
     Raises:
-        InputError: the folder's configuration cannot be read.
+        InputError: the folder's configuration cannot be read, or its splats are of before its cameras.
     """
     config = replace(configuration.load(folder.config), out_dir=folder.root)
     current = Run(replace(config, device=device) if device else config, STAGES, emit)
     for name in current.stages:
         if (record := folder.record(name)) is not None:
             current.records[name] = record
+    _require_one_result(current)
     return current
+
+
+def _require_one_result(current: Run) -> None:
+    """Stop where a stage was done anew and training was not: cameras and splats are of different worlds then."""
+    before = None
+    for name in current.stages:
+        record = current.records.get(name)
+        if record is not None and record.after and before is not None and record.after != before.fingerprint:
+            raise InputError(
+                f"{current.folder.root} holds two results: {before.stage} was done anew, {name} is from before. "
+                f"Finish the job first: recon train {current.folder.root}"
+            )
+        before = record
+        if name == "train":
+            return

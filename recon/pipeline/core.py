@@ -96,10 +96,10 @@ class Run:
         """Run the stages in order up to and including `until`."""
         key = ""
         for name, stage in self.stages.items():
-            key = fingerprint(name, stage.settings(self), key)
+            before, key = key, fingerprint(name, stage.settings(self), key)
             record = self.folder.finished(name, key)
             if record is None:
-                record = self._compute(stage, key)
+                record = self._compute(stage, key, before)
             else:
                 self._take(record)
             self.records[name] = record
@@ -129,13 +129,14 @@ class Run:
             StageFinished(record.stage, record.seconds, record.cpu_seconds, record.peak_memory_bytes, resumed=True)
         )
 
-    def _compute(self, stage: Stage, key: str) -> StageRecord:
+    def _compute(self, stage: Stage, key: str, before: str) -> StageRecord:
         self.emit(StageStarted(stage.name, stage.description))
         log.info("%s: started", stage.name)
         known = len(self.warnings)
         with measured() as cost:
             outcome = stage.compute(self)
         self._values[stage.name] = outcome.value
+        earlier = self.folder.record(stage.name)
         details: Mapping[str, Any] = outcome.details | {"warnings": self.warnings[known:]}
         record = self.folder.finish(
             StageRecord(
@@ -146,9 +147,11 @@ class Run:
                 cost.peak_memory_bytes,
                 outputs={},
                 details=dict(details),
+                after=before,
             ),
             outcome.outputs,
         )
+        self._remove_stale(earlier, record)
         self.emit(StageFinished(stage.name, cost.seconds, cost.cpu_seconds, cost.peak_memory_bytes))
         log.info(
             "%s: %.1f s, %.1f CPU-s, at most %.2f GB",
@@ -158,6 +161,13 @@ class Run:
             cost.peak_memory_bytes / 1e9,
         )
         return record
+
+    def _remove_stale(self, earlier: StageRecord | None, record: StageRecord) -> None:
+        """Delete what the stage wrote before and has not written now: it would pass for a part of this result."""
+        others = [self.folder.record(name) for name in self.stages if name != record.stage]
+        wanted = {*record.outputs, *(name for other in others if other is not None for name in other.outputs)}
+        if earlier is not None:
+            self.folder.remove_outputs(earlier, keep=wanted)
 
     def _remember_warning(self, event: Any) -> None:
         if isinstance(event, Warned):

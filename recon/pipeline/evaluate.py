@@ -2,12 +2,13 @@
 
 Only photos that no stage has seen say something about the quality of new views. Where cameras were estimated, such a
 photo is first placed against the finished model (features, then a camera-only optimisation against the splats); the
-model does not change.
+model does not change. Where cameras were given, so is a photo that they have none for and that the run did not know.
 """
 
 import logging
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,7 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from recon.errors import MissingDependencyError
+from recon import data
+from recon.errors import InputError, MissingDependencyError
 from recon.events import Progress
 from recon.files import write_json
 from recon.metrics import lpips, psnr, ssim
@@ -42,6 +44,18 @@ class Scored:
     rendering: Rendering
     camera: Cameras
     scores: dict[str, float | None]
+    placed_by: str = GIVEN
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Photos that the model was not made from, and their cameras."""
+
+    images: ImageSet
+    """Straightened where a given lens bends lines."""
+    poses: PoseResult
+    given: tuple[bool, ...]
+    """Which photos have a given camera, or are known to have none; the others were localized."""
 
 
 class EvaluateStage:
@@ -66,7 +80,7 @@ class EvaluateStage:
         if held_out is not None:
             scored, unplaced = score(run, held_out)
             files += save_views(run.folder.renders / "held_out", [(s.name, s.rendering) for s in scored])
-            details["held_out"] = summarize(run, scored, unplaced)
+            details["held_out"] = summarize(scored, unplaced)
         return Outcome(None, files, details)
 
     def load(self, run: Run) -> None:
@@ -86,18 +100,20 @@ def score(run: Run, queries: ImageSet) -> tuple[list[Scored], dict[str, str]]:
     """Place `queries` against the finished model, render and compare; also why some could not be placed."""
     trained: Trained = run.value("train")
     placed = place(run, queries)
-    scene = make_scene(queries, placed, run.config.train.max_side)
-    given = run.config.known_poses is not None
+    scene = make_scene(placed.images, placed.poses, run.config.train.max_side)
+    given = {name for name, is_given in zip(queries.names, placed.given) if is_given}
     scored = []
     for i, (name, truth) in enumerate(zip(scene.names, scene.images)):
         run.emit(Progress("evaluate", i, len(scene), f"measuring {name}"))
         camera = scene.cameras[i]
-        if not given:
+        if name not in given:
             camera = with_refined_lens(camera, posed_scene(run).cameras, trained.cameras)
             camera = align_camera(trained.splats, truth, camera, run.rasterizer)
         rendering = render_view(trained.splats, camera, run.rasterizer)
-        scored.append(Scored(name, truth, rendering, camera, _scores(run, rendering.rgb, truth)))
-    unplaced = {name: placed.reasons[v] for v, name in enumerate(queries.names) if not placed.cameras.registered[v]}
+        placed_by = GIVEN if name in given else LOCALIZED
+        scored.append(Scored(name, truth, rendering, camera, _scores(run, rendering.rgb, truth), placed_by))
+    poses = placed.poses
+    unplaced = {name: poses.reasons[v] for v, name in enumerate(queries.names) if not poses.cameras.registered[v]}
     return scored, unplaced
 
 
@@ -116,21 +132,85 @@ def with_refined_lens(camera: Cameras, before: Cameras, after: Cameras) -> Camer
     return replace(camera, Ks=Ks)
 
 
-def place(run: Run, queries: ImageSet) -> PoseResult:
-    """Cameras of photos that the model was not made from."""
+def place(run: Run, queries: ImageSet) -> Placed:
+    """Cameras of photos that the model was not made from: given, else found by localizing.
+
+    Raises:
+        InputError: a photo has not the shape that its given camera is for.
+        PoseError: as `localize`.
+    """
     photos: Photos = run.value("images")
     if photos.known is None:
-        return localize(queries, photos.used, run.value("poses"), run.config.poses)
-    return _given_cameras(queries, photos.known)
+        poses = localize(queries, photos.used, run.value("poses"), run.config.poses)
+        return Placed(queries, poses, (False,) * len(queries))
+    # The very pictures that the run holds out were straightened when it read them; others of that name were not.
+    own = {} if photos.held_out is None else dict(zip(photos.held_out.names, photos.held_out.images))
+    known = {n: photos.known[n] for n, image in zip(queries.names, queries.images) if own.get(n) is image}
+    others = [v for v, name in enumerate(queries.names) if name not in known]
+    queries, more = _read_cameras(run, queries, others)
+    known |= more
+    given = _given_cameras(queries, known)
+    rest = [v for v in others if queries.names[v] not in known]
+    if not rest:
+        return Placed(queries, given, (True,) * len(queries))
+    found = localize(data.select(queries, rest), photos.used, run.value("poses"), run.config.poses)
+    return Placed(queries, _merged(given, found, rest), tuple(v not in rest for v in range(len(queries))))
 
 
 def held_out_scene(run: Run, queries: ImageSet) -> PosedScene:
     """Those photos that can be placed among the run's, at the size trained at; before and without the splats.
 
     Raises:
-        PoseError: as `localize`.
+        InputError, PoseError: as `place`.
     """
-    return make_scene(queries, place(run, queries), run.config.train.max_side)
+    placed = place(run, queries)
+    return make_scene(placed.images, placed.poses, run.config.train.max_side)
+
+
+def _read_cameras(run: Run, queries: ImageSet, rows: Sequence[int]) -> tuple[ImageSet, dict[str, Cameras]]:
+    """Given cameras by name of those photos in `rows` that the camera file has one for; and all photos, these
+    straightened as the run's were."""
+    path, photos = run.config.known_poses, run.value("images")
+    if path is None or not rows:
+        return queries, {}
+    try:
+        given = data.load_posed(path, run.config.images_dir)
+    except InputError as error:
+        run.warn(f"The given cameras cannot be read again, so photos are placed by their matches: {error}")
+        return queries, {}
+    owners = data.own_cameras(given, dict.fromkeys((*queries.names, *photos.known)))
+    rows = [v for v in rows if queries.names[v] in owners]
+    if not rows:
+        return queries, {}
+    straight, cameras = data.apply_known(given, data.select(queries, list(rows)))
+    images, masks = list(queries.images), None if queries.masks is None else list(queries.masks)
+    for i, v in enumerate(rows):
+        images[v] = straight.images[i]
+        if masks is not None and straight.masks is not None:
+            masks[v] = straight.masks[i]
+    queries = replace(queries, images=tuple(images), masks=None if masks is None else tuple(masks))
+    return queries, {name: cameras[i] for i, name in enumerate(straight.names)}
+
+
+def _merged(given: PoseResult, found: PoseResult, rows: Sequence[int]) -> PoseResult:
+    """`given` with `found` for the photos in `rows`."""
+
+    def put(mine: Tensor, theirs: Tensor) -> Tensor:
+        out = mine.clone()
+        out[torch.tensor(rows)] = theirs.to(mine)
+        return out
+
+    place_of = {v: i for i, v in enumerate(rows)}
+    return replace(
+        given,
+        cameras=Cameras(
+            **{f.name: put(getattr(given.cameras, f.name), getattr(found.cameras, f.name)) for f in fields(Cameras)}
+        ),
+        status=tuple(found.status[place_of[v]] if v in place_of else s for v, s in enumerate(given.status)),
+        reasons=tuple(found.reasons[place_of[v]] if v in place_of else r for v, r in enumerate(given.reasons)),
+        n_observations=put(given.n_observations, found.n_observations),
+        reprojection_error_px=put(given.reprojection_error_px, found.reprojection_error_px),
+    )
 
 
 def _given_cameras(queries: ImageSet, known: dict[str, Cameras]) -> PoseResult:
@@ -139,9 +219,9 @@ def _given_cameras(queries: ImageSet, known: dict[str, Cameras]) -> PoseResult:
     width = torch.tensor([image.shape[1] for image in queries.images])
     height = torch.tensor([image.shape[0] for image in queries.images])
     poses, Ks = torch.eye(4).repeat(n, 1, 1), torch.eye(3).repeat(n, 1, 1)
-    found = torch.tensor([name in known for name in queries.names])
+    found = torch.tensor([name in known and bool(known[name].registered[0]) for name in queries.names])
     for v, name in enumerate(queries.names):
-        if name in known:
+        if found[v]:
             camera = known[name].resized(width[v : v + 1], height[v : v + 1])
             poses[v], Ks[v] = camera.cam_from_world[0], camera.Ks[0]
     empty = torch.zeros(0, 3)
@@ -174,10 +254,9 @@ def _db(value: Tensor) -> float:
     return round(min(float(value), 99.0), 2)
 
 
-def summarize(run: Run, scored: list[Scored], unplaced: dict[str, str]) -> dict[str, Any]:
+def summarize(scored: list[Scored], unplaced: dict[str, str]) -> dict[str, Any]:
     """The held-out part of `metrics.json`."""
-    placed_by = GIVEN if run.config.known_poses is not None else LOCALIZED
-    views: list[dict[str, Any]] = [{"name": s.name, "placed_by": placed_by, **s.scores} for s in scored]
+    views: list[dict[str, Any]] = [{"name": s.name, "placed_by": s.placed_by, **s.scores} for s in scored]
     views += [{"name": name, "placed_by": None, "reason": reason} for name, reason in unplaced.items()]
     summary: dict[str, Any] = {"measured": len(scored), "not_placed": len(unplaced), "views": views}
     for metric in ("psnr", "ssim", "lpips"):

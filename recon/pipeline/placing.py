@@ -61,11 +61,14 @@ class PlacingStage:
         for row in rows:
             if row["action"] in (Action.PLACED, Action.MOVED, Action.TAKEN_OUT) or row["doubted"] or row["vouched"]:
                 run.warn(row["sentence"])
-        value = {"poses": state.poses, "dense": state.dense} if state.changed else {}
-        dense = {"depths": state.dense.depths, "points": state.dense.points}
-        store.save(path, {"poses": state.poses, **dense} if state.changed else {})
-        cameras = poses_details(state.images, state.poses)["photos"] if state.changed else []
-        return Outcome(value, (path,), {"photos": rows, "cameras": cameras})
+        if not state.changed:
+            store.save(path, {})
+            return Outcome({}, (path,), {"photos": rows, "cameras": []})
+        dense = state.dense
+        store.save(path, {"poses": state.poses, "depths": dense.depths, "points": dense.points})
+        cameras = poses_details(state.images, state.poses)["photos"]
+        details = {"photos": rows, "cameras": cameras, "points": len(dense.points)}
+        return Outcome({"poses": state.poses, "dense": dense}, (path,), details)
 
     def load(self, run: Run) -> dict[str, Any]:
         saved = store.load(run.folder.state(self.name))
@@ -99,7 +102,10 @@ class _State:
         rows = self._pass(suspects, suspects, left_out)
         again = [v for v in suspects if not self.poses.cameras.registered[v]]
         if again and any(row["action"] in (Action.PLACED, Action.MOVED) for row in rows):
-            found = {row["name"]: row for row in self._pass(again, again, left_out) if row["action"] != Action.LEFT}
+            put = {row["name"] for row in rows if row["action"] in (Action.PLACED, Action.MOVED)}
+            left = [v for v in suspects if self.images.names[v] not in put]
+            doubtful = [v for v in left if self.poses.status[v] is not PoseStatus.OK]
+            found = {row["name"]: row for row in self._pass(again, doubtful, left_out) if row["action"] != Action.LEFT}
             rows = [row for row in rows if row["name"] not in found] + list(found.values())
         return rows
 
@@ -118,7 +124,7 @@ class _State:
             self.run.emit(Progress("placing", done, len(photos), f"looking for {self.images.names[v]}"))
             decision = self._decide(v, scene, depths, suspects)
             if self._is_to_go(v, decision, suspects):
-                decision = replace(decision, action=Action.TAKEN_OUT)
+                decision = decision.given_up(self.config)
             rows.append(self._row(v, decision, left_out.get(self.images.names[v])))
             log.info("%s", rows[-1]["sentence"])
             if decision.moves:
@@ -141,7 +147,8 @@ class _State:
         trusted = {self.images.names[j] for j in self._trusted(v, suspects) or self._registered() - {v}}
         others = [k for k, name in enumerate(scene.names) if name in trusted]
         placed, cam_from_placed = self._relative_poses(v)
-        photo = Photo(self.images.images[v], self.poses.cameras[v], placed, cam_from_placed)
+        share = 1.0 if self.images.masks is None else float(self.images.masks[v].mean())
+        photo = Photo(self.images.images[v], self.poses.cameras[v], placed, cam_from_placed, share)
         return look_again(photo, scene, depths, others, LearnedMatcher(), self.run.rasterizer, self.config)
 
     def _is_to_go(self, v: int, decision: Decision, suspects: Sequence[int]) -> bool:
@@ -178,7 +185,8 @@ class _State:
         if decision.action is Action.MOVED and decision.found is not None:
             turned = round(moved_by(self.poses.cameras.cam_from_world[v], decision.found.cam_from_world), 1)
         # a photo that was `ok` must be confirmed once it is looked at
-        doubted = decision.action is Action.LEFT and self.poses.status[v] is PoseStatus.OK
+        looked = decision.action is Action.LEFT and decision.before is not None
+        doubted = looked and self.poses.status[v] is PoseStatus.OK
         # and one that matching warned of may be confirmed
         low = self.poses.status[v] is PoseStatus.LOW
         vouched = low and decision.action is Action.CONFIRMED and is_sure(decision.before)
@@ -187,7 +195,7 @@ class _State:
             "action": decision.action.value,
             "doubted": doubted,
             "vouched": vouched,
-            "sentence": sentence(self.images.names[v], decision, turned, doubted),
+            "sentence": sentence(self.images.names[v], decision, turned, doubted, low and not vouched),
             "left_out": None if left_out is None else dict(zip(("coverage", "agreement"), map(_short, left_out))),
             "before": _evidence(decision.before),
             "found": _evidence(found),
@@ -237,15 +245,17 @@ def with_confirmation(result: PoseResult, v: int, decision: Decision) -> PoseRes
 
 def without_photo(result: PoseResult, v: int) -> PoseResult:
     """`result` with photo v taken out."""
+    cam_from_world = result.cameras.cam_from_world.clone()
     registered, confidence = result.cameras.registered.clone(), result.cameras.confidence.clone()
-    registered[v], confidence[v] = False, 0.0
+    cam_from_world[v], registered[v], confidence[v] = torch.eye(4), False, 0.0
     n_seen, errors = result.n_observations.clone(), result.reprojection_error_px.clone()
     n_seen[v], errors[v] = 0, torch.nan
     reason = (
         "where its matches put it, the other photos' points show something else, and no better place was found; "
         "add a photo between it and its neighbours"
     )
-    out = _relabelled(result, v, PoseStatus.UNREGISTERED, reason, registered=registered, confidence=confidence)
+    cameras = {"cam_from_world": cam_from_world, "registered": registered, "confidence": confidence}
+    out = _relabelled(result, v, PoseStatus.UNREGISTERED, reason, **cameras)
     return replace(out, n_observations=n_seen, reprojection_error_px=errors)
 
 
@@ -278,15 +288,17 @@ def _colors(image: Float[Tensor, "H W 3"], uv: Float[Tensor, "M 2"]) -> Float[Te
     return image[row, column]
 
 
-def sentence(name: str, decision: Decision, turned_deg: float | None, doubted: bool) -> str:
+def sentence(name: str, decision: Decision, turned_deg: float | None, doubted: bool, stays_low: bool) -> str:
     """What was done about a photo, for the report."""
     found = decision.found
     if decision.moves and found is not None:
         by = f"{found.evidence.inliers} matches with renderings of the other photos' points agree"
         if decision.action is Action.MOVED:
             return f"{name} was placed anew after the first reconstruction, {turned_deg:.0f} degrees turned: {by}."
-        return f"{name}, which matching had left out, was placed after the first reconstruction: {by}."
+        return f"{name}, which had no place, was placed after the first reconstruction: {by}."
     if decision.action is Action.CONFIRMED:
+        if stays_low:
+            return f"The points of the other photos agree with the place of {name}, but not enough to be sure of it."
         return f"The points of the other photos confirm the place of {name}."
     if decision.action is Action.TAKEN_OUT:
         return (
@@ -295,6 +307,8 @@ def sentence(name: str, decision: Decision, turned_deg: float | None, doubted: b
         )
     if doubted:
         return f"{name} may be placed wrongly: the points of the other photos do not confirm its place."
+    if decision.before is None:
+        return f"The points of the other photos do not say where {name} was taken."
     return f"The points of the other photos neither confirm {name}'s place nor lead to a better one."
 
 

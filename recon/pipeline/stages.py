@@ -60,7 +60,7 @@ class ImagesStage:
 
     def settings(self, run: Run) -> Any:
         config = run.config
-        known = None if config.known_poses is None else _hash_path(config.known_poses)
+        known = None if config.known_poses is None else _hash_cameras(config.known_poses, config.out_dir)
         return data.fingerprint(config.images_dir, config.images), config.holdout, known
 
     def compute(self, run: Run) -> Outcome:
@@ -296,13 +296,16 @@ def ensure_published(run: Run) -> None:
     publish(run, result.cameras[result.cameras.registered], points)
 
 
-def _hash_path(path: Path) -> str:
-    """A hash of a file, or of all files in a folder (those of a COLMAP model lie in `sparse/0` or `sparse`)."""
+def _hash_cameras(path: Path, out_dir: Path) -> str:
+    """A hash of the files that `data.load_posed` reads cameras from."""
     if not path.exists():
         raise InputError(f"No pose backend and no file called {path}. Check --poses.")
-    folders = [folder for folder in (path, path / "sparse", path / "sparse" / "0") if folder.is_dir()]
-    files = sorted(file for folder in folders for file in folder.iterdir() if file.is_file()) or [path]
+    if path.resolve() == out_dir.resolve() or out_dir.resolve() in path.resolve().parents:
+        raise InputError(
+            f"The cameras {path} lie in the folder of the results, {out_dir}, and would be written over. Copy them to "
+            "another place, or give another folder with --out."
+        )
     digest = hashlib.sha256()
-    for file in files:
+    for file in data.camera_files(path):
         digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()

@@ -26,7 +26,7 @@ def metrics(run: Run) -> dict[str, Any]:
         "rasterizer": train.get("rasterizer"),
         "photos": _photos(run),
         "sparse_points": details.get("poses", {}).get("sparse_points"),
-        "points": details.get("dense", {}).get("points"),
+        "points": details.get("placing", {}).get("points", details.get("dense", {}).get("points")),
         "placing": details.get("placing", {}).get("photos", []),
         "gaussians": train.get("gaussians"),
         "representation": train.get("representation", "splats"),

@@ -75,22 +75,30 @@ class AutoBackend:
             result = _Cascade(images, config, emit).run()
         except PoseError:
             network = first_available(config)
-            if network is None:
-                raise
-            return network.estimate(images, config, emit)
+            other = None if network is None else _asked(network, images, config, emit)
+            if other is None:
+                raise  # it says of each photo why it was not placed
+            return other
         network = None if result.cameras.registered.all() else first_available(config)
         return result if network is None else _better(result, network, images, config, emit)
 
 
 def _better(result: PoseResult, network: Backend, images: ImageSet, config: PosesConfig, emit: EventSink) -> PoseResult:
     """The result of the network, whose refinement starts from where it sees the cameras, if more photos are `ok`."""
-    try:
-        other = network.estimate(images, config, emit)
-    except ReconError as error:
-        logger.warning("%s could not help with the photos that are missing: %s", network.name, error)
+    other = _asked(network, images, config, emit)
+    if other is None:
         return result
     sure = [sum(status is PoseStatus.OK for status in r.status) for r in (result, other)]
     return other if sure[1] > sure[0] else result
+
+
+def _asked(network: Backend, images: ImageSet, config: PosesConfig, emit: EventSink) -> PoseResult | None:
+    """The result of the network; None, with a line in the log, where it fails."""
+    try:
+        return network.estimate(images, config, emit)
+    except ReconError as error:
+        logger.warning("%s could not help with the photos that are missing: %s", network.name, error)
+        return None
 
 
 def _merit(candidate: Solved) -> tuple[int, tuple[float, int]]:
@@ -138,7 +146,7 @@ class _Cascade:
             return
         pairs = self._unsettled(tracks)
         wider = widen(aliked, self.images.images, tracks, pairs, lambda message: self._tell(2, message))
-        if wider is not tracks and self._attempt("views", wider, self._starts()):
+        if wider is not tracks and self._attempt("views", self._of_scene(wider), self._starts()):
             return
         self._attempt("sift", self._of_scene(self._with_sift(wider)), self._starts())
 

@@ -42,7 +42,7 @@ def map_candidates(
     candidates = free if determined else [candidate for _, candidate in tried]
     best = max(candidates, key=score, default=None)
     if best is not None and _left_exif(best, images):
-        _, fixed = run_mapping(tracks, images, [Start(refine_focal=False)], config)
+        _, fixed = run_mapping(tracks, images, [_exif_start(best.model, images)], config)
         held = [solved(model, tracks, verified) for model in fixed if model is not None]
         if held and held[0].support.share >= best.support.share - EXIF_COST:
             logger.info("kept the focal length of EXIF")
@@ -87,3 +87,10 @@ def _left_exif(candidate: Solved, images: ImageSet) -> bool:
     exif = images.focal_px.numpy() * candidate.tracks.scale
     deviation = np.abs(candidate.model.focal_px / exif - 1)  # NaN where either is unknown
     return bool((deviation > EXIF_TOLERANCE).any())
+
+
+def _exif_start(free: Model, images: ImageSet) -> Start:
+    """Focal lengths held: those of EXIF, and where it is silent the median of what the free model found there."""
+    silent = ~images.focal_px.isfinite().numpy()
+    factors = free.focal_factors[silent & free.registered]
+    return Start(float(np.median(factors)) if len(factors) else float("nan"), refine_focal=False)

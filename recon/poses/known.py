@@ -99,14 +99,17 @@ def triangulate(
 
 
 def _in_order(images: ImageSet, known: KnownCameras) -> Cameras:
-    """One camera per photo at the photo's size; an identity pose where none is given."""
+    """One camera per photo at the photo's size. An identity pose where none is given: of a photo that the source could
+    not place, it may know the lens all the same."""
     n = len(images)
     width = torch.tensor([photo.shape[1] for photo in images.images])
     height = torch.tensor([photo.shape[0] for photo in images.images])
-    found = torch.tensor([name in known for name in images.names])
+    found = torch.tensor([name in known and bool(known[name].registered[0]) for name in images.names])
     poses, Ks = torch.eye(4).repeat(n, 1, 1), torch.eye(3).repeat(n, 1, 1)
     for v, name in enumerate(images.names):
         if name in known:
             camera = known[name].resized(width[v : v + 1], height[v : v + 1])
-            poses[v], Ks[v] = camera.cam_from_world[0].float(), camera.Ks[0].float()
+            Ks[v] = camera.Ks[0].float()
+            if found[v]:
+                poses[v] = camera.cam_from_world[0].float()
     return Cameras(poses, Ks, width, height, found, found.float())

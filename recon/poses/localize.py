@@ -16,6 +16,7 @@ from recon.poses.known import triangulate
 from recon.poses.learned import AlikedMatcher
 from recon.poses.matches import Model, Tracks, work_scale
 from recon.poses.process import JobError, run_job
+from recon.poses.result import work_sizes
 from recon.poses.sift import SiftMatcher
 from recon.sfm.database import FALLBACK_FOCAL
 from recon.sfm.packing import pack, unpack
@@ -42,9 +43,10 @@ class _Anchors:
 def localize(queries: ImageSet, images: ImageSet, result: PoseResult, config: PosesConfig | None = None) -> PoseResult:
     """Cameras of `queries` in the world of `result`, found by 2D-3D matches, PnP with RANSAC and refinement.
 
-    A query that shares its lens with a placed photo (same size, no EXIF of its own) takes that photo's lens; otherwise
-    its focal length comes from EXIF or is estimated with the pose. The model is triangulated anew from
-    `result.cameras`, so this works after any backend, and after the cameras were refined elsewhere.
+    A query that shares its lens with a placed photo (same size, and EXIF's focal length is the same or the query has
+    none) takes that photo's lens; otherwise its focal length comes from EXIF or is estimated with the pose. The model
+    is triangulated anew from `result.cameras`, so this works after any backend, and after the cameras were refined
+    elsewhere.
 
     Returns:
         A result for the queries only, with `points` of `result`. Queries that cannot be placed are `unregistered`.
@@ -58,10 +60,13 @@ def localize(queries: ImageSet, images: ImageSet, result: PoseResult, config: Po
         found = [_correspondences(f, anchors) for f in _query_features(queries, anchors, config)]
         scale = work_scale(queries, config)
         focal_px, off_middle, refine = _lenses(queries, images, result)
+        sizes, middles = work_sizes(queries, scale), _sizes(queries) / 2 + off_middle
+        # the job takes the principal point to be the middle of the rounded size: positions are scaled about it
+        uv = [(uv - middle) * s + size / 2 for (uv, _), middle, s, size in zip(found, middles, scale, sizes)]
         arrays = (
-            pack("uv", [(uv - off) * s for (uv, _), off, s in zip(found, off_middle, scale)], 2, np.float64)
+            pack("uv", uv, 2, np.float64)
             | pack("xyz", [xyz for _, xyz in found], 3, np.float64)
-            | {"sizes": _sizes(queries) * scale[:, None], "focal_px": focal_px * scale, "refine_focal": refine}
+            | {"sizes": sizes, "focal_px": focal_px * scale, "refine_focal": refine}
         )
         placed = run_job("locate", arrays, seed=config.seed, time_limit_s=config.time_limit_s)
     except JobError as error:
@@ -127,15 +132,16 @@ def _lenses(queries: ImageSet, images: ImageSet, result: PoseResult) -> tuple[ND
     focal length is a guess to be refined."""
     sizes, placed = _sizes(queries), result.cameras.registered.numpy()
     model_sizes, model_Ks = _sizes(images)[placed], result.cameras.Ks.double().numpy()[placed]
+    exif = images.focal_px.numpy()[placed]
     focal, refine = queries.focal_px.numpy().astype(np.float64).copy(), np.zeros(len(queries), np.int64)
     off_middle = np.zeros((len(queries), 2))
     for q in range(len(queries)):
-        same = (model_sizes == sizes[q]).all(axis=1)
-        exif = images.focal_px.numpy()[placed][same]
-        shared = same.any() and (np.isnan(focal[q]) or np.isclose(exif, focal[q], rtol=1e-3).any())
-        if shared:
-            focal[q] = np.median(model_Ks[same, 0, 0])
-            off_middle[q] = np.median(model_Ks[same, :2, 2] - sizes[q] / 2, axis=0)
+        shared = (model_sizes == sizes[q]).all(axis=1)
+        if not np.isnan(focal[q]):  # a phone's lenses all make photos of one size: EXIF tells them apart
+            shared &= np.isclose(exif, focal[q], rtol=1e-3)
+        if shared.any():
+            focal[q] = np.median(model_Ks[shared, 0, 0])
+            off_middle[q] = np.median(model_Ks[shared, :2, 2] - sizes[q] / 2, axis=0)
         elif np.isnan(focal[q]):
             focal[q], refine[q] = FALLBACK_FOCAL * sizes[q].max(), 1
     return focal, off_middle, refine

@@ -10,9 +10,9 @@ import torch
 from camera_sets import NAMES, three_cameras
 from PIL import Image
 
-from recon.data import KnownCameras, apply_known, load_posed, match
+from recon.data import KnownCameras, apply_known, load_images, load_posed, match, own_cameras, save_images
 from recon.data.colmap import write_model
-from recon.data.known_cameras import undistort
+from recon.data.known_cameras import match_indices, undistort
 from recon.data.projections import decompose
 from recon.data.transforms_json import write_transforms
 from recon.errors import InputError
@@ -188,6 +188,89 @@ def test_match_errors():
         match(known_as("left/a.jpg", "right/a.jpg", "c.jpg"), images_of(("a.jpg",)))
     with pytest.raises(InputError, match="640 x 480 pixels, but the photo has the shape 240 x 320"):
         match(known_as(*NAMES), images_of(NAMES, 240, 320))
+
+
+def test_two_photos_never_share_a_camera():
+    """`a.jpg` and `a.png` are two photos: the stem alone does not say whose camera `a.jpg` is."""
+    with pytest.raises(InputError, match=r"a\.jpg and a\.png both fit the given camera images/a\.jpg"):
+        match(known_as("images/a.jpg", "b.jpg", "c.jpg"), images_of(("a.jpg", "a.png")))
+    assert match_indices(known_as("a.png", "b.jpg", "a.jpg"), ("a.jpg", "a.png")) == [2, 0], "each has its own"
+    with pytest.raises(InputError, match=r"a\.heic fits several"):
+        match_indices(known_as("a.png", "b.jpg", "a.jpg"), ("a.jpg", "a.heic"))
+
+
+def test_own_cameras_go_to_the_best_name():
+    known = known_as("images/a.jpg", "b.jpg", "c.jpg")
+    assert own_cameras(known, ("a.png", "b.png", "a.jpg", "d.jpg")) == {"b.png": 1, "a.jpg": 0}
+    assert own_cameras(known, ("a.png", "a.heic")) == {}
+    assert own_cameras(known_as("l/a.jpg", "r/a.jpg", "c.jpg"), ("a.jpg", "c.jpg")) == {"c.jpg": 2}
+    unplaced = replace(known.cameras, registered=torch.tensor([True, False, True]))
+    assert own_cameras(replace(known, cameras=unplaced), ("a.jpg", "b.jpg")) == {"a.jpg": 0}
+
+
+def test_our_own_cameras_are_read_back_for_twins(tmp_path: Path):
+    """`a.jpg` and `a.png` are saved as `a.jpg.jpg` and `a.png.jpg`: the cameras fit the photos, and those copies."""
+    photos = ("a.jpg", "a.png", "b.heic")
+    files = tuple(save_images(images_of(photos), tmp_path / "images"))
+    assert files == ("a.jpg.jpg", "a.png.jpg", "b.jpg")
+    extra = [{"photo": name} for name in photos]
+    cameras = replace(three_cameras(), registered=torch.tensor([True, False, True]))  # the order in the file is another
+    write_transforms(tmp_path / "cameras.json", files, cameras, images="images", extra=extra)
+    known = load_posed(tmp_path / "cameras.json")
+    for names in (photos, files):
+        found = match(known, images_of(names))
+        assert found.registered.tolist() == [True, False, True]
+        torch.testing.assert_close(found.Ks[2, 0, 0], torch.tensor(350.0))
+
+
+# --- photos that EXIF turns
+
+
+def turned_photos(folder: Path, turns: dict[str, int], size: tuple[int, int] = (64, 48)) -> None:
+    """Photos stored at `size`, to be turned by EXIF."""
+    folder.mkdir()
+    for name, turn in turns.items():
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        pixels = torch.randint(256, (size[1], size[0], 3), dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(folder / name, exif=exif)
+
+
+TURNED = {"IMG_1.jpg": 3, "IMG_2.jpg": 6, "IMG_10.png": 1}
+
+
+def test_a_quarter_turn_by_exif_is_named(tmp_path: Path):
+    turned_photos(tmp_path / "photos", TURNED)
+    write_transforms(tmp_path / "cameras.json", NAMES, three_cameras())
+    known = load_posed(tmp_path / "cameras.json", tmp_path / "photos")
+    with pytest.raises(
+        InputError, match=r"camera of IMG_2\.jpg is for 640 x 480 .* shape 48 x 64\. .*EXIF orientation 6"
+    ):
+        match(known, load_images(tmp_path / "photos"))
+    with pytest.raises(InputError, match="neither cropped nor rotated"):  # it was not EXIF that cut this one
+        match(known, images_of(("IMG_2.jpg",), 80, 30))
+    with pytest.raises(InputError, match="neither cropped nor rotated"):  # nor half a turn that put it on its side
+        match(known, images_of(("IMG_1.jpg",), 48, 64))
+
+
+def test_turns_that_keep_the_shape_are_warned_of(tmp_path: Path):
+    turned_photos(tmp_path / "photos", TURNED)
+    turned_photos(tmp_path / "square", dict.fromkeys(NAMES, 8), (48, 48))
+    write_transforms(tmp_path / "cameras.json", NAMES, three_cameras())
+    (warning,) = load_posed(tmp_path / "cameras.json", tmp_path / "photos").warnings
+    assert "IMG_1.jpg (EXIF orientation 3)" in warning
+    assert "IMG_2" not in warning, "a quarter turn is an error where the camera does not fit, and right where it does"
+    assert load_posed(tmp_path / "cameras.json").warnings == ()
+    square = replace(three_cameras(), width=torch.full((3,), 480))
+    write_transforms(tmp_path / "square.json", NAMES, square)
+    (warning,) = load_posed(tmp_path / "square.json", tmp_path / "square").warnings
+    assert all(name in warning for name in NAMES)
+
+
+def test_our_own_cameras_are_for_upright_photos(tmp_path: Path):
+    turned_photos(tmp_path / "photos", TURNED)
+    write_transforms(tmp_path / "cameras.json", NAMES, three_cameras(), extra=[{"photo": name} for name in NAMES])
+    assert load_posed(tmp_path / "cameras.json", tmp_path / "photos").warnings == ()
 
 
 # --- distortion

@@ -12,6 +12,7 @@ from PIL import Image, ImageCms
 
 from recon.data import ImagesConfig, fingerprint, load_images, resize, save_images, select
 from recon.data.decode import decode_photo, photo_size
+from recon.data.decode import orientation as turn_of
 from recon.data.exif import focal_px, lens_key
 from recon.errors import InputError
 from recon.events import Event, Progress, Warned
@@ -81,6 +82,7 @@ def test_orientation_is_undone(tmp_path: Path, demo_images: Path, orientation: i
     (photo if turn is None else photo.transpose(turn)).save(path, exif=exif, quality=95)
     decoded = decode(path)
     assert decoded.file_size == photo_size(path) == (120, 180)
+    assert turn_of(path) == orientation
     assert float((decoded.rgb - pixels(photo)).abs().mean()) < 0.03
     small = decode(path, max_side=90)
     assert small.rgb.shape == (90, 60, 3)
@@ -94,6 +96,7 @@ def test_exif_does_not_turn_heic(tmp_path: Path, demo_images: Path):
     photo.save(tmp_path / "a.heic", exif=exif, quality=90)
     decoded = decode(tmp_path / "a.heic")
     assert decoded.file_size == photo_size(tmp_path / "a.heic") == (120, 180)
+    assert turn_of(tmp_path / "a.heic") == 1
     assert float((decoded.rgb - pixels(photo)).abs().mean()) < 0.03
 
 

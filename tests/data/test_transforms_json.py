@@ -103,6 +103,24 @@ def test_points_come_along(tmp_path: Path):
     torch.testing.assert_close(known.points.xyz, cloud.xyz)
 
 
+def test_points_that_are_gone_are_done_without(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    known = read_transforms(write(tmp_path, {**one_frame(), "ply_file_path": "gone.ply"}))
+    assert known.points is None
+    assert len(known.cameras) == 1
+    assert "gone.ply" in caplog.text
+    (tmp_path / "gone.ply").write_bytes(b"junk")
+    with pytest.raises(InputError, match="not a PLY file"):
+        read_transforms(tmp_path)
+
+
+def test_the_photo_that_a_frame_is_of(tmp_path: Path):
+    extra = [{"photo": "a.heic"}, {}, {"photo": 3}]
+    write_transforms(tmp_path / "transforms.json", NAMES, three_cameras(), extra=extra)
+    known = read_transforms(tmp_path)
+    assert known.names == NAMES
+    assert known.photos == ("a.heic", None, None)
+
+
 def test_blender_layout(tmp_path: Path):
     """camera_angle_x, no sizes, no suffix: all of it comes from the photo."""
     (tmp_path / "train").mkdir()
@@ -165,7 +183,6 @@ SHEARED = [[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
         (one_frame(camera_model="OPENCV_FISHEYE"), "OPENCV_FISHEYE is not supported"),
         ({"w": 6, "h": 4, "frames": one_frame()["frames"]}, "neither fl_x nor camera_angle_x"),
         ({"fl_x": 6, "frames": one_frame()["frames"]}, "states no w and h, and there is no photo"),
-        ({**one_frame(), "ply_file_path": "gone.ply"}, "gone.ply"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, meta: Any, says: str):

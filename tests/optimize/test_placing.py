@@ -245,6 +245,17 @@ def test_agreement_tells_the_same_view_from_another(reconstructed) -> None:
     assert same > 0.95
     assert other < CONFIG.min_agreement
     assert photometric(scene.images[0], brighter, 0 * alpha) == (0.0, 0.0)
+
+
+def test_a_small_object_in_its_place_is_not_contradicted(reconstructed) -> None:
+    scene, depths = reconstructed
+    masks = tuple(torch.zeros(image.shape[:2]) for image in scene.images)
+    for mask in masks:
+        height, width = mask.shape
+        mask[int(0.42 * height) : int(0.6 * height), int(0.4 * width) : int(0.62 * width)] = 1  # 4% of the photo
+    small = replace(scene, masks=masks)
+    verdicts = contradicted(small, depths, rasterizer(), CONFIG)
+    assert not any(disagrees(*verdict, CONFIG) for verdict in verdicts), verdicts
     assert occupied_cells(torch.tensor([[1.0, 1.0], [2.0, 2.0], [158.0, 115.0]]), *map(float, SIZE)) == 2
 
 

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from recon import config as configuration
 from recon import data, pipeline
 from recon.config import RunConfig
+from recon.errors import InputError
 from recon.events import Event, Warned
 from recon.pipeline.stages import read_photos
+from recon.runfolder import RunFolder, StageRecord
 from recon.types import Cameras
 
 CAMERAS = Path(__file__)
@@ -52,14 +55,56 @@ def test_the_camera_files_warnings_are_passed_on_once(
     assert len(current.warnings) == 1
 
 
-def test_a_changed_colmap_model_changes_the_plan(run: tuple[pipeline.Run, list[Event]], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "given"),
+    [
+        ("sparse/0", "."),
+        ("sparse/0", "sparse"),
+        ("sparse/0", "sparse/0"),
+        ("colmap/sparse/0", "."),
+        ("0", "0/images.txt"),
+    ],
+)
+def test_a_changed_colmap_model_changes_the_plan(
+    run: tuple[pipeline.Run, list[Event]], tmp_path: Path, model: str, given: str
+) -> None:
     current, _ = run
-    model = tmp_path / "model" / "sparse" / "0"
-    model.mkdir(parents=True)
-    shutil.copy(CAMERAS, model / "cameras.txt")
-    current.config = replace(current.config, known_poses=tmp_path / "model")
+    folder = tmp_path / "model" / model
+    folder.mkdir(parents=True)
+    (tmp_path / "model" / "notes.md").write_text("beside it")
+    for name in ("cameras.txt", "images.txt"):
+        shutil.copy(CAMERAS, folder / name)
+    current.config = replace(current.config, known_poses=tmp_path / "model" / given)
     before = current.plan()
     assert current.plan() == before
-    with (model / "cameras.txt").open("a") as stream:
+    with (folder / "cameras.txt").open("a") as stream:
         stream.write("# edited\n")
     assert current.plan()["images"] != before["images"]
+
+
+def test_cameras_in_the_results_folder_are_refused(run: tuple[pipeline.Run, list[Event]]) -> None:
+    current, _ = run
+    mine = current.config.out_dir / "cameras.json"
+    mine.parent.mkdir()
+    mine.write_text("{}")
+    for path in (mine, mine.parent):
+        current.config = replace(current.config, known_poses=path)
+        with pytest.raises(InputError, match="written over"):
+            current.plan()
+
+
+def test_a_folder_whose_cameras_are_newer_than_its_splats_is_not_taken_for_finished(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "out")
+    folder.prepare(0)
+    folder.config.write_text(configuration.dump(RunConfig(tmp_path, folder.root)))
+
+    def record(stage: str, key: str, after: str) -> None:
+        folder.finish(StageRecord(stage, key, 0, 0, 0, {}, after=after), [])
+
+    for stage, key, after in (("images", "a", ""), ("poses", "b", "a"), ("dense", "c", "b"), ("train", "e", "d")):
+        record(stage, key, after)
+    record("placing", "d", "c")
+    assert list(pipeline.open_finished(folder).records) == ["images", "poses", "dense", "placing", "train"]
+    record("poses", "b2", "a")
+    with pytest.raises(InputError, match=r"poses was done anew, dense is from before.*recon train"):
+        pipeline.open_finished(folder)

@@ -19,6 +19,7 @@ from recon.types import Cameras, DepthMaps, ImageSet, PointCloud, PoseResult, Po
 
 N = 4
 GOOD, BAD = (0.8, 0.6), (0.8, 0.05)
+UNSURE = Decision(Action.LEFT, Evidence(0.1, 0.2, 8, 0.2, 2), None)
 
 
 def photos() -> ImageSet:
@@ -63,7 +64,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
         def decide(photo: Any, *_: Any) -> Decision:
             looked.append(shades[round(float(photo.image[0, 0, 0]), 3)])
-            return decisions.get(looked[-1], Decision(Action.LEFT, None, None))
+            return decisions.get(looked[-1], UNSURE)
 
         monkeypatch.setattr(placing, "look_again", decide)
         monkeypatch.setattr(placing, "contradicted", lambda *_: verdicts)
@@ -108,6 +109,15 @@ def test_a_contradicted_photo_without_a_better_place_is_no_longer_ok(look) -> No
     assert len(done.warned) == 1
     assert "1.jpg" in done.warned[0]
     assert look(replace(start, backend="known"), [GOOD, BAD, GOOD, GOOD], {}).loaded == {}
+
+
+def test_what_cannot_be_judged_is_not_doubted(look) -> None:
+    nothing = Decision(Action.LEFT, None, None)  # the others have too few points to look at
+    done = look(poses(OK, OK, OUT, OK), [GOOD, BAD, GOOD], {"1.jpg": nothing, "2.jpg": nothing})
+    assert done.loaded == {}
+    assert done.warned == []
+    sentences = [row["sentence"] for row in done.outcome.details["photos"]]
+    assert sentences == [f"The points of the other photos do not say where {k}.jpg was taken." for k in (1, 2)]
 
 
 def test_a_photo_that_is_found_joins_the_scene(look) -> None:
@@ -158,6 +168,8 @@ def test_a_doubtful_photo_that_the_others_refute_is_taken_out(look) -> None:
     assert len(done.loaded["dense"].depths.depth) == 3
     assert "1.jpg was taken out" in done.warned[0]
     assert done.outcome.details["photos"][0]["action"] == "taken out"
+    assert torch.equal(revised.cameras.cam_from_world[1], torch.eye(4))
+    assert done.outcome.details["points"] == len(done.loaded["dense"].points)
     for decision in (kept(0.3), kept(0.06, coverage=0.05)):  # hardly covered: nothing can be refuted
         assert look(poses(OK, LOW, OK, OK), [GOOD, BAD, GOOD, GOOD], {"1.jpg": decision}).loaded == {}
     sure = look(poses(OK, OK, OK, OK), [GOOD, BAD, GOOD, GOOD], {"1.jpg": kept(0.06)})
@@ -171,6 +183,30 @@ def test_a_photo_that_was_taken_out_is_tried_again_after_another_was_placed(look
     assert done.looked == ["1.jpg", "2.jpg", "1.jpg"]
     rows = done.outcome.details["photos"]
     assert [(row["name"], row["action"]) for row in rows] == [("1.jpg", "taken out"), ("2.jpg", "placed")]
+
+
+def test_a_refuted_photo_goes_where_it_was_found_even_if_fewer_matches_say_so(look) -> None:
+    found = placed(40, Action.LEFT).found
+    weaker = replace(kept(0.06, inliers=250), found=found)
+    done = look(poses(OK, LOW, OK, OK), [GOOD, BAD, GOOD, GOOD], {"1.jpg": weaker})
+    assert done.outcome.details["photos"][0]["action"] == "moved"
+    assert float(done.loaded["poses"].cameras.cam_from_world[1, 0, 3]) == 0.5
+    unlikely = replace(weaker, found=replace(found, evidence=Evidence(0.5, 0.1, 8, 0.2, 2)))
+    done = look(poses(OK, LOW, OK, OK), [GOOD, BAD, GOOD, GOOD], {"1.jpg": unlikely})
+    assert done.outcome.details["photos"][0]["action"] == "taken out"
+
+
+def test_a_second_look_does_not_trust_who_was_just_doubted(look, monkeypatch: pytest.MonkeyPatch) -> None:
+    trusted: list[tuple[str, list[int]]] = []
+    original = placing._State._trusted
+
+    def remember(state: Any, v: int, suspects: Any) -> set[int]:
+        trusted.append((state.images.names[v], sorted(original(state, v, suspects))))
+        return original(state, v, suspects)
+
+    monkeypatch.setattr(placing._State, "_trusted", remember)
+    look(poses(OK, OK, OUT, OUT), [BAD, GOOD], {"3.jpg": placed(140, Action.PLACED)})
+    assert trusted[-1] == ("2.jpg", [1, 3])  # 0 was doubted, 3 was placed meanwhile
 
 
 def test_a_doubtful_photo_that_the_others_confirm_beyond_doubt_is_ok(look) -> None:

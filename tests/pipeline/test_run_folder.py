@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,19 @@ def test_a_stage_whose_file_is_gone_or_cut_is_not_finished(folder: RunFolder, da
 def test_an_unreadable_record_means_not_finished(folder: RunFolder) -> None:
     (folder.stages / "train.json").write_text("{ not json")
     assert folder.record("train") is None
+
+
+def test_what_a_stage_no_longer_writes_is_deleted_unless_it_was_changed(folder: RunFolder, tmp_path: Path) -> None:
+    kept, gone, edited = (folder.root / name for name in ("kept.bin", "gone.bin", "edited.bin"))
+    for path in (kept, gone, edited):
+        path.write_bytes(b"12345")
+    outside = tmp_path / "outside.bin"
+    outside.write_bytes(b"12345")
+    record = folder.finish(make_record("abc"), [kept, gone, edited])
+    edited.write_bytes(b"mine, now")
+    foreign = replace(record, outputs=record.outputs | {"../outside.bin": 5, "missing.bin": 5})
+    folder.remove_outputs(foreign, keep={"kept.bin"})
+    assert [path.exists() for path in (kept, gone, edited, outside)] == [True, False, True, True]
 
 
 def test_fingerprints_ignore_the_order_of_keys_and_see_values() -> None:

@@ -175,6 +175,22 @@ def test_the_fallback_needs_package_and_weights_on_the_disk(monkeypatch: pytest.
     assert first_available() is BY_NAME["mapanything"]
 
 
+def test_named_weights_are_left_to_the_model_that_lists_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(monkeypatch, flat_photos(LANDSCAPE)[1])
+    named = replace(CONFIG, checkpoint="facebook/VGGT-1B")
+    checkpoint_folder(tmp_path / "hub" / "models--depth-anything--DA3-BASE" / "snapshots" / "1")
+    assert first_available(CONFIG) is BY_NAME["da3"]
+    assert first_available(named) is None, "Depth Anything cannot load VGGT's weights"
+    checkpoint_folder(tmp_path / "hub" / "models--facebook--VGGT-1B" / "snapshots" / "1")
+    assert first_available(named) is BY_NAME["vggt"], "what is asked for goes first"
+    assert not caplog.records
+    folder = checkpoint_folder(tmp_path / "weights")
+    assert first_available(replace(CONFIG, checkpoint=str(folder))) is None, "it may be anybody's"
+    assert str(folder) in caplog.text
+
+
 def test_doctor_tells_weights_and_licences(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = {check.name: check for check in doctor_command._feed_forward()}
     assert set(before) == {"poses: da3", "poses: vggt", "poses: mapanything"}

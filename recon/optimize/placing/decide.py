@@ -1,7 +1,7 @@
 """Which photos to look at again, and what to do about one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
@@ -44,6 +44,8 @@ class Photo:
     placed: Float[Tensor, "N 4 4"] | None = None
     cam_from_placed: Float[Tensor, "N 4 4"] | None = None
     """Relative poses (translations of any length) to placed cameras, from however few matches."""
+    share: float = 1.0
+    """Of the photo that shows the object, where that is masked."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,22 @@ class Decision:
     before: Evidence | None
     """For the pose it had."""
     found: Placement | None
-    """The best pose that was found; to be used only when `action` is `placed` or `moved`."""
+    """The best pose that was found; to be used when `action` is `placed` or `moved`."""
 
     @property
     def moves(self) -> bool:
         return self.action in (Action.PLACED, Action.MOVED)
 
+    def given_up(self, config: PlacingConfig) -> "Decision":
+        """What follows where the photo must not stay as it is: the place that was found, if that is accepted."""
+        accepted = self.found is not None and self.found.evidence.accepted(config)
+        return replace(self, action=Action.MOVED if accepted else Action.TAKEN_OUT)
+
     def refutes(self, config: PlacingConfig) -> bool:
         """Whether the photo shows plainly something else than the others' points in the place that it keeps."""
-        return self.action is Action.LEFT and _refuted(self.before, config)
-
-
-def _refuted(before: Evidence | None, config: PlacingConfig) -> bool:
-    return before is not None and before.coverage >= HARDLY_COVERED and before.agreement < config.refuted_below
+        if self.action is not Action.LEFT or self.before is None:
+            return False
+        return self.before.coverage >= HARDLY_COVERED and self.before.agreement < config.refuted_below
 
 
 def contradicted(
@@ -83,7 +88,9 @@ def contradicted(
         if surface is None:
             found.append((0.0, 0.0))
         else:
-            found.append(agreement_at(surface, scene.images[view], scene.cameras[view], config.search_side))
+            share = 1.0 if scene.masks is None else float(scene.masks[view].mean())
+            camera = scene.cameras[view]
+            found.append(agreement_at(surface, scene.images[view], camera, config.search_side, share))
     return found
 
 
@@ -112,7 +119,7 @@ def look_again(
     surface = surface_of(scene, depths, trusted, rasterizer)
     if surface is None:
         return Decision(Action.LEFT, None, None)
-    search = PhotoSearch(photo.image, photo.lens, surface, matcher, config)
+    search = PhotoSearch(photo.image, photo.lens, surface, matcher, config, photo.share)
     present = photo.lens.cam_from_world[0] if bool(photo.lens.registered[0]) else None
     before = None if present is None else search.judge(present).evidence
     if before is not None and before.accepted(config):
@@ -128,8 +135,7 @@ def look_again(
         return Decision(Action.LEFT, before, found)
     if before is None:
         return Decision(Action.PLACED, None, found)
-    # a place that is refuted is given up anyway: any that is accepted is better
-    better = found.evidence.strength > STRONGER * before.strength or _refuted(before, config)
+    better = found.evidence.strength > STRONGER * before.strength
     return Decision(Action.MOVED if better else Action.LEFT, before, found)
 
 

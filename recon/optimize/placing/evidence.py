@@ -26,7 +26,7 @@ class Evidence:
     """What speaks for a pose of a photo."""
 
     coverage: float
-    """Share of the photo that the points cover."""
+    """Share of the photo, or of its object where that is masked, that the points cover."""
     agreement: float
     """Mean local correlation of photo and rendering over the covered pixels with texture, in [-1, 1]."""
     inliers: int = 0
@@ -48,24 +48,32 @@ class Evidence:
 
 
 def photometric(
-    photo: Float[Tensor, "H W 3"], rgb: Float[Tensor, "H W 3"], alpha: Float[Tensor, "H W"]
+    photo: Float[Tensor, "H W 3"], rgb: Float[Tensor, "H W 3"], alpha: Float[Tensor, "H W"], share: float = 1.0
 ) -> tuple[float, float]:
-    """(coverage, agreement) of a photo and a rendering of the same size."""
+    """(coverage, agreement) of a photo and a rendering of the same size.
+
+    Args:
+        share: of the photo that can be covered: less than 1 where only an object is reconstructed.
+    """
     covered = alpha > COVERED
     correlation, textured = local_correlation(photo.mean(-1), rgb.mean(-1), covered)
     weight = covered & textured
     agreement = float(correlation[weight].mean()) if int(weight.sum()) >= 50 else 0.0
-    return float(covered.float().mean()), agreement
+    return min(1.0, float(covered.float().mean()) / max(share, 1e-3)), agreement
 
 
 def agreement_at(
-    surface: Surface, photo: Float[Tensor, "H W 3"], camera: Cameras, max_side: int
+    surface: Surface, photo: Float[Tensor, "H W 3"], camera: Cameras, max_side: int, share: float = 1.0
 ) -> tuple[float, float]:
-    """(coverage, agreement) of a photo, at `max_side` at most, and the surface seen by its camera (V = 1)."""
+    """(coverage, agreement) of a photo, at `max_side` at most, and the surface seen by its camera (V = 1).
+
+    Args:
+        share: as `photometric` takes it.
+    """
     camera = camera_at(camera.cam_from_world[0], camera, min(max_side, max(photo.shape[:2])))
     shown = surface.look(camera)
     small = shrunk(photo, int(camera.width[0]), int(camera.height[0]))
-    return photometric(small, shown.rgb[0].cpu(), shown.alpha[0].cpu())
+    return photometric(small, shown.rgb[0].cpu(), shown.alpha[0].cpu(), share)
 
 
 def local_correlation(

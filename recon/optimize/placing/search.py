@@ -99,6 +99,7 @@ class PhotoSearch:
     Args:
         photo: at any size.
         lens: its camera (V = 1) at that size; the pose does not matter.
+        share: of the photo that the surface can cover: see `recon.optimize.placing.evidence.photometric`.
     """
 
     def __init__(
@@ -108,8 +109,9 @@ class PhotoSearch:
         surface: Surface,
         matcher: PictureMatcher,
         config: PlacingConfig,
+        share: float = 1.0,
     ) -> None:
-        self.surface, self.config = surface, config
+        self.surface, self.config, self.share = surface, config, share
 
         def sized(side: int, limit: int) -> _Sized:
             return _Sized(photo, lens, surface, matcher, (side, limit), config.seed)
@@ -173,7 +175,7 @@ class PhotoSearch:
     def photometric_at(self, pose: Float[Tensor, "4 4"]) -> tuple[float, float]:
         """(coverage, agreement) of the photo and the rendering at a pose."""
         _, shown = self.coarse.look(pose)
-        return photometric(self.coarse.photo, shown.rgb[0].cpu(), shown.alpha[0].cpu())
+        return photometric(self.coarse.photo, shown.rgb[0].cpu(), shown.alpha[0].cpu(), self.share)
 
     def _refined(self, pose: Tensor, uv: Tensor, xyz: Tensor) -> Tensor:
         """Moved to where the rendering fits best, unless fewer matches then agree."""
