@@ -186,4 +186,4 @@ def test_only_localized_photos_are_aligned_and_called_so(scene: Scene, monkeypat
     scored, lost = score(run, scene.queries())
     assert not lost
     assert [float(camera.cam_from_world[0, 2, 3]) for camera in aligned] == [5]
-    assert [view["placed_by"] for view in summarize(run, scored, lost)["views"]] == [GIVEN, LOCALIZED]
+    assert [view["placed_by"] for view in summarize(scored, lost)["views"]] == [GIVEN, LOCALIZED]
