@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import itertools
 import json
 import math
 import random
@@ -296,6 +297,7 @@ def spz(count: int, body: bytes, version: int = 3, degree: int = 0, bits: int = 
         (gzip.compress(struct.pack("<16s", b"something else")), "first bytes"),
         (b"NGSP" + b"\4\0\0\0" * 8, "version 4"),
     ],
+    ids=itertools.count(),  # gzip writes the time into its header: the bytes would be another name in each process
 )
 def test_spz_errors(tmp_path: Path, data: bytes, says: str):
     (tmp_path / "a.spz").write_bytes(data)
