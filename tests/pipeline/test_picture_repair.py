@@ -66,7 +66,7 @@ def test_held_out_views_are_not_worse_when_repaired(run: Run, held_out: list[Sco
 
 
 def test_a_sabotaged_prior_changes_nothing(run: Run, held_out: list[Scored], monkeypatch) -> None:
-    monkeypatch.setattr(repair, "make_prior", lambda name: Noise())
+    monkeypatch.setattr(repair, "make_prior", lambda name, checkpoints=(): Noise())
     repairer = make_repairer(run, "blend")
     assert repairer is not None
     assert repairer.judgement.strength == 0
