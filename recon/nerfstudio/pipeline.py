@@ -139,7 +139,7 @@ class ReconPipeline(VanillaPipeline):
         return {}, {"loss": nothing + trainer.readings.loss}, metrics
 
     def _show(self) -> None:
-        self.model.splats = self._trainer().parameters.splats().detach()
+        self.model.splats = self._trainer().shown()
 
     def get_extra_state(self) -> dict[str, Any]:
         """The refined cameras, and all that it takes to go on."""

@@ -178,8 +178,12 @@ class Trainer:
         return Trainer(scene, depths, config, self.rasterizer, prior)
 
     def splats(self) -> Splats:
-        """As they are now, without gradients."""
+        """As they are optimised now, without gradients."""
         return self.parameters.splats().detach()
+
+    def shown(self) -> Splats:
+        """As they are to be looked at: dimmed if dropout asks for it."""
+        return compensate(self.splats(), self.config.dropout * self.fraction, self.config.dropout_kind)
 
     def step(self) -> None:
         """One photo: render, compare, move everything that may move, refine when it is time."""
@@ -274,7 +278,7 @@ class Trainer:
         trainer = Trainer(scene, depths, short(self.config), self.rasterizer)
         while trainer.step_index < trainer.config.steps:
             trainer.step()
-        return trainer.splats()
+        return trainer.shown()
 
     def _render(self, index: int, target: Target, splats: Splats) -> tuple[View, dict]:
         width, height = target.size
@@ -318,13 +322,13 @@ class Trainer:
         }
         self.readings = Readings(history=[*self.readings.history, row])
         emit(Progress("train", self.step_index, self.config.steps, "training", row))
-        emit(SplatsUpdated(self.step_index, self.splats()))
+        emit(SplatsUpdated(self.step_index, self.shown()))
 
     def result(self) -> TrainResult:
         """The finished scene: dimmed as dropout asks, with what lies beyond the photos, within the budget."""
         cameras = self.cameras.cameras().to("cpu")
         account = asdict(self.densifier.account)
-        splats = compensate(self.splats(), self.config.dropout * self.fraction, self.config.dropout_kind)
+        splats = self.shown()
         scene = replace(self.scene, cameras=cameras)
         if self.refine_exposure:
             scene = without_exposures(self.scene, self.cameras)

@@ -36,8 +36,8 @@ class Trial(Protocol):
     def step(self) -> None:
         """One photo."""
 
-    def splats(self) -> Splats:
-        """As they are now."""
+    def shown(self) -> Splats:
+        """The splats as they are now, to be looked at."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def find_stop(
     while trial.step_index < steps and len(curve) - best <= config.patience:
         trial.step()
         if trial.step_index % config.every == 0 or trial.step_index == steps:
-            curve.append((trial.step_index, _look(trial.splats(), camera, truth, rasterizer)))
+            curve.append((trial.step_index, _look(trial.shown(), camera, truth, rasterizer)))
             best = max(range(len(curve)), key=lambda look: curve[look][1])
     return Stopping(scene.names[chosen], curve[best][0], tuple(curve))
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from optimize_scenes import arc_cameras, rasterizer, scene
 
+from recon.events import SplatsUpdated
 from recon.optimize import DensifyConfig, InitConfig, TrainConfig, Trainer
 from recon.optimize.decay import DecayConfig, OpacityDecay
 from recon.optimize.dropout import compensate, drop_out
@@ -53,7 +54,21 @@ def test_plain_dropout_is_made_good_at_the_end() -> None:
     for step, kept in enumerate((1.0, 0.9, 0.8, 0.7)):  # what was left out by then, for a training may stop early
         expected = kept * trainer.splats().opacities
         assert torch.allclose(trainer.result().splats.opacities[: len(expected)], expected, atol=1e-5), step
+        assert torch.allclose(trainer.shown().opacities, expected, atol=1e-5), step
         trainer.step()
+
+
+def test_who_looks_on_sees_them_as_they_will_be() -> None:
+    posed, depths, _ = scene()
+    config = TrainConfig(
+        steps=4, init=InitConfig(max_gaussians=300), dropout=0.5, dropout_kind="plain", publish_every=4
+    )
+    seen: list[Splats] = []
+    trainer = Trainer(posed, depths, config, rasterizer())
+    while trainer.step_index < trainer.end:
+        trainer.step()
+    trainer.publish(lambda event: seen.append(event.splats) if isinstance(event, SplatsUpdated) else None)
+    assert torch.allclose(seen[0].opacities, 0.5 * trainer.splats().opacities, atol=1e-5)
 
 
 def decay(config: DecayConfig) -> OpacityDecay:

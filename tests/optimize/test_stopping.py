@@ -25,7 +25,7 @@ class Spoiled:
     def step(self) -> None:
         self.step_index += 1
 
-    def splats(self) -> Splats:
+    def shown(self) -> Splats:
         return replace(self.truth, sh0=self.truth.sh0 + 0.02 * abs(self.step_index - self.best))
 
 
@@ -43,7 +43,7 @@ def test_the_best_look_at_the_photo_left_out_says_when(best: int, patience: int,
     assert (found.step, len(found.curve)) == (best, looks)
     assert left == [[1]]  # between the other two
     assert found.photo == posed.names[1]
-    shown = render(Spoiled(truth, 10).splats(), posed.cameras[1], rasterizer()).rgb[0].clamp(0, 1)
+    shown = render(Spoiled(truth, 10).shown(), posed.cameras[1], rasterizer()).rgb[0].clamp(0, 1)
     assert found.curve[best // 10 - 2][1] == pytest.approx(float(psnr(shown, posed.images[1])), abs=1e-3)
 
 

@@ -108,7 +108,7 @@ def make_window(scene: Photographed, config: WindowConfig, rasterizer: Rasterize
     for stage in config.stages:
         while trainer.step_index < round(stage * steps):
             trainer.step()
-        splats = trainer.result().splats if stage == 1 else trainer.splats()
+        splats = trainer.result().splats if stage == 1 else trainer.shown()
         own.append(_look(splats, trainer.cameras.cameras(), rasterizer))
         drawn.append(_look(splats, scene.cameras[tests], rasterizer))
     refined = replace(trainer.cameras.cameras(), confidence=torch.ones(len(given)))
