@@ -26,6 +26,7 @@ MIN_SIDE = 31
 
 
 @functools.cache
+@torch.inference_mode(False)  # what is read inside inference mode could never take part in a gradient
 def load_lpips(device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """Trunk (`conv{0-4}.weight`, `.bias`) and heads (`lin{0-4}.weight`) in float32, read once per device.
 

@@ -82,3 +82,12 @@ def test_own_weights_folder_comes_first(monkeypatch, tmp_path):
     (tmp_path / "x.bin").write_bytes(b"1")
     assert assets.weight_path("x.bin") == tmp_path / "x.bin"
     assert assets.weight_path("lpips/lpips_alex_v0.1.safetensors").is_file()
+
+
+def test_weights_first_read_in_inference_mode_take_part_in_gradients():
+    load_lpips.cache_clear()
+    a, b = torch.rand(2, 40, 40, 3)
+    with torch.inference_mode():
+        lpips(a, b)
+    (gradient,) = torch.autograd.grad(lpips(a.requires_grad_(), b), a)
+    assert gradient.abs().sum() > 0
