@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 from recon.geometry.projection import project
 from recon.optimize.placing import Decision, Evidence
 from recon.poses.diagnose import MIN_CONSISTENT
-from recon.types import ImageSet, PointCloud, PoseResult, PoseStatus
+from recon.types import ImageSet, PairDiagnostics, PointCloud, PoseResult, PoseStatus
 
 DOUBTED_CONFIDENCE = 0.1
 SURE_AGREEMENT = 0.4
@@ -95,31 +95,35 @@ def _relabelled(result: PoseResult, v: int, label: PoseStatus, reason: str, **ca
 
 
 def points_of_others(result: PoseResult, v: int) -> PointCloud:
-    """The sparse points that the matches of two other photos show. One that took photo v to be found is as wrong as
-    its place was, and would have stereo search at depths where nothing is."""
-    points, cameras = result.points, result.cameras
-    kept = torch.zeros(len(points), dtype=torch.bool)
+    """The sparse points without those that matches of photo v show, and no match of two others does. They are as wrong
+    as its place was, and would have stereo search at depths where nothing is."""
+    own, others = (torch.zeros(len(result.points), dtype=torch.bool) for _ in range(2))
     for pair in result.pairs:
-        both = (pair.i, pair.j)
-        if v in both or not bool(cameras.registered[list(both)].all()) or pair.points_i is None:
-            continue
-        assert pair.points_j is not None, "a pair's positions come together"
-        seen = [_in_sides(result, k, points.xyz) for k in both]
-        unit = [max(int(cameras.width[k]), int(cameras.height[k])) for k in both]
-        shown = np.concatenate([pair.points_i.numpy() / unit[0], pair.points_j.numpy() / unit[1]], axis=1)
-        if len(shown):
-            near = np.concatenate([uv for uv, _ in seen], axis=1)
-            apart, _ = cKDTree(shown).query(near, p=np.inf, distance_upper_bound=SAME_PLACE)
-            kept |= torch.from_numpy(np.isfinite(apart)) & seen[0][1] & seen[1][1]
-    return points if int(kept.sum()) < LEAST_POINTS else points[kept]
+        mask = own if v in (pair.i, pair.j) else others
+        mask |= _shown(result, pair)
+    kept = others | ~own
+    return result.points if int(kept.sum()) < LEAST_POINTS else result.points[kept]
 
 
-def _in_sides(result: PoseResult, view: int, xyz: Float[Tensor, "P 3"]) -> tuple[np.ndarray, Bool[Tensor, " P"]]:
-    """Where a photo shows points, in longest sides, and which are in front of it; the others are far off."""
+def _shown(result: PoseResult, pair: PairDiagnostics) -> Bool[Tensor, " P"]:
+    """The sparse points that lie at both ends of one of the pair's matches."""
+    both, none = [pair.i, pair.j], torch.zeros(len(result.points), dtype=torch.bool)
+    if pair.points_i is None or len(pair.points_i) == 0 or not bool(result.cameras.registered[both].all()):
+        return none
+    assert pair.points_j is not None, "a pair's positions come together"
+    unit = [max(int(result.cameras.width[k]), int(result.cameras.height[k])) for k in both]
+    ends = np.concatenate([pair.points_i.numpy() / unit[0], pair.points_j.numpy() / unit[1]], axis=1)
+    seen = np.concatenate([_in_sides(result, k, result.points.xyz) for k in both], axis=1)
+    apart, _ = cKDTree(ends).query(seen, p=np.inf, distance_upper_bound=SAME_PLACE)
+    return torch.from_numpy(np.isfinite(apart))
+
+
+def _in_sides(result: PoseResult, view: int, xyz: Float[Tensor, "P 3"]) -> Float64[np.ndarray, "P 2"]:
+    """Where a photo shows points, in longest sides; far off what is behind it."""
     cameras = result.cameras
     uv, z = project(xyz, cameras.cam_from_world[view], cameras.Ks[view])
     side = max(int(cameras.width[view]), int(cameras.height[view]))
-    return torch.where((z > 0)[:, None], uv / side, -9.0).nan_to_num(-9.0).double().numpy(), z > 0
+    return torch.where((z > 0)[:, None], uv / side, -9.0).nan_to_num(-9.0).double().numpy()
 
 
 def _joined(points: PointCloud, xyz: Tensor, rgb: Tensor) -> PointCloud:

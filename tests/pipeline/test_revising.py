@@ -52,11 +52,12 @@ def test_points_that_took_the_photo_go_with_it() -> None:
 def test_what_a_match_shows_must_be_at_both_its_ends() -> None:
     result, right = model()
     moved = result.points.xyz.clone()
-    moved[0, 2] = 2.0  # photo 0 sees it where it did, 1 does not
-    moved[0, :2] *= 2.0 / 3.0
-    moved[1, 2] = -3.0  # behind
+    first = right  # of those that the wrong photo made
+    moved[first, :2] *= 2.0 / moved[first, 2]  # photo 0 sees it where it did, the wrong one does not
+    moved[first, 2] = 2.0
+    moved[first + 1, 2] *= -1.0  # behind
     left = points_of_others(replace(result, points=replace(result.points, xyz=moved)), WRONG)
-    assert torch.equal(left.xyz, moved[2:right])
+    assert torch.equal(left.xyz, moved[: right + 2])
 
 
 def test_all_stay_where_hardly_any_would() -> None:
