@@ -3,11 +3,12 @@
 Nothing here imports torch until a command needs it, so that `recon --help` answers at once.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
 from recon.cli.console import Console
-from recon.cli.failures import explain
+from recon.cli.failures import BROKEN_PIPE, explain
 from recon.cli.options import parse
 
 
@@ -18,7 +19,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code (see `recon.cli.failures`)."""
-    options = parse(argv)
+    try:
+        options = parse(argv)
+    except BrokenPipeError:  # `recon --help | head`: nobody reads on, and what is left must not be written at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     with Console(json_mode=options.common.json, debug=options.common.debug) as console:
         try:
             result = options.execute(console)

@@ -15,6 +15,7 @@ from recon.optimize.hull import HullConfig
 from recon.optimize.init import InitConfig
 from recon.optimize.parameters import RateConfig
 from recon.optimize.pseudo.config import PseudoConfig
+from recon.optimize.shine import ShineConfig
 from recon.optimize.stopping import StoppingConfig
 from recon.optimize.structure import StructureConfig
 from recon.optimize.terms.config import LossConfig, TermsConfig
@@ -32,7 +33,7 @@ class TrainConfig:
     """Resolution at the first step; it grows to full over `coarse_until` of the steps."""
     coarse_until: float = 0.4
     sh_degree: int = 1
-    """Low on purpose: with few photos, high degrees memorise the viewpoint (FSGS, DNGaussian)."""
+    """Low on purpose: with few photos, high degrees memorise the viewpoint (FSGS, DNGaussian). `shine` may raise it."""
     sh_from: float = 0.3
     """View-dependent colour is released after this fraction of the steps."""
     dropout: float = 0.1
@@ -48,6 +49,7 @@ class TrainConfig:
     """Poses stay fixed until the splats carry some structure."""
     refine_exposure: bool = True
     exposure: ExposureConfig = field(default_factory=ExposureConfig)
+    shine: ShineConfig = field(default_factory=ShineConfig)
     init: InitConfig = field(default_factory=InitConfig)
     flats: FlatsConfig = field(default_factory=FlatsConfig)
     backdrop: BackdropConfig = field(default_factory=BackdropConfig)

@@ -12,6 +12,7 @@ Global gains from the overlap of photos are how panoramas are evened out (Brown 
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 
@@ -54,6 +55,8 @@ class Exposures:
     refine: bool
     log_gains: Float[Tensor, "V 3"]
     """Logarithms of the photos' brightness, their mean over the photos 0; all 0 where nothing could be measured."""
+    unlike: float | None = None
+    """Typical difference of two photos' logarithms of brightness that no exposure explains; None: not measured."""
 
     @property
     def start(self) -> Float[Tensor, "V 3"]:
@@ -76,32 +79,46 @@ def settle_exposures(scene: PosedScene, depths: DepthMaps | None, wanted: bool, 
     Args:
         wanted: False: they are not, whatever is measured.
     """
-    gains = None if depths is None else measure_gains(scene, depths)
+    pairs = [] if depths is None else compare_photos(scene, depths)
+    gains, unlike = measure_gains(len(scene), pairs), measure_unlike(pairs)
     if gains is None:
         logger.info("Exposures: the photos cannot be compared")
-        return Exposures(wanted, torch.zeros(len(scene), 3))
+        return Exposures(wanted, torch.zeros(len(scene), 3), unlike)
     brightness = gains.mean(dim=1)
     spread = float(brightness.max() - brightness.min())
     refine = wanted and spread > config.above
     logger.info("Exposures differ by %.0f%%: %s", 100 * spread, "refined" if refine else "not refined")
-    return Exposures(refine, gains)
+    return Exposures(refine, gains, unlike)
 
 
-def measure_gains(scene: PosedScene, depths: DepthMaps) -> Float[Tensor, "V 3"] | None:
-    """Logarithms of the photos' brightness in each channel, their mean over the photos 0; None where the photos that
-    share enough do not hang together.
+@dataclass(frozen=True)
+class Compared:
+    """Two photos where both are sure to show the same."""
+
+    i: int
+    j: int
+    log_ratios: Float[Tensor, "P 3"]
+    """Logarithm of the colour in photo `j` over that in photo `i`, at least `ENOUGH` of them."""
+
+
+def compare_photos(scene: PosedScene, depths: DepthMaps) -> list[Compared]:
+    """All ordered pairs of photos that share enough."""
+    calm = [torch.from_numpy(cv2.GaussianBlur(image.numpy(), (0, 0), BLUR_PX)) for image in scene.images]
+    pairs = [Compared(i, j, _log_ratios(scene, depths, calm, i, j)) for i, j in permutations(range(len(scene)), 2)]
+    return [pair for pair in pairs if len(pair.log_ratios) >= ENOUGH]
+
+
+def measure_gains(n: int, pairs: Sequence[Compared]) -> Float[Tensor, "n 3"] | None:
+    """Logarithms of the brightness of `n` photos in each channel, their mean over the photos 0; None where the photos
+    that share enough do not hang together.
 
     Least squares over all pairs: the median over the pixels of each, which counts by the root of their number.
     """
-    n = len(scene)
-    calm = [torch.from_numpy(cv2.GaussianBlur(image.numpy(), (0, 0), BLUR_PX)) for image in scene.images]
     laplacian, moments = torch.zeros(n, n), torch.zeros(n, 3)
-    for i, j in permutations(range(n), 2):
-        ratios = _log_ratios(scene, depths, calm, i, j)
-        if len(ratios) < ENOUGH:
-            continue
-        weight = len(ratios) ** 0.5
-        difference = weight * ratios.median(dim=0).values
+    for pair in pairs:
+        i, j = pair.i, pair.j
+        weight = len(pair.log_ratios) ** 0.5
+        difference = weight * pair.log_ratios.median(dim=0).values
         laplacian[[i, j], [i, j]] += weight
         laplacian[[i, j], [j, i]] -= weight
         moments[j] += difference
@@ -110,6 +127,17 @@ def measure_gains(scene: PosedScene, depths: DepthMaps) -> Float[Tensor, "V 3"] 
         return None
     gains = (torch.linalg.pinv(laplacian.double(), hermitian=True) @ moments.double()).float()
     return gains - gains.mean(dim=0)
+
+
+def measure_unlike(pairs: Sequence[Compared]) -> float | None:
+    """How different two photos show the same where one is not just brighter as a whole: the median over the pixels of
+    a pair of |log brightness ratio - its median|, mean over the pairs by the number of their pixels. None of no pair.
+    """
+    if not pairs:
+        return None
+    apart = [(pair.log_ratios - pair.log_ratios.median(dim=0).values).mean(dim=1).abs().median() for pair in pairs]
+    counts = torch.tensor([len(pair.log_ratios) for pair in pairs], dtype=torch.float32)
+    return float((torch.stack(apart) * counts).sum() / counts.sum())
 
 
 def _log_ratios(

@@ -31,7 +31,7 @@ from recon.optimize.pseudo.gate import Judgement, judge, short
 from recon.optimize.pseudo.rounds import PseudoViews
 from recon.optimize.readings import Readings
 from recon.optimize.resolution import level_at
-from recon.optimize.start import first_points, median_depth
+from recon.optimize.start import first_points, median_depth, with_shine
 from recon.optimize.stopping import Stopping, StoppingConfig, find_stop
 from recon.optimize.structure import DisplacementSmoother
 from recon.optimize.studio import StepStudio
@@ -113,6 +113,8 @@ class Trainer:
         weigh: Weigh | None = None,
         emit: EventSink = ignore,
     ) -> None:
+        exposures = settle_exposures(scene, depths, config.refine_exposure, config.exposure)
+        config = with_shine(config, exposures)
         self.config = config
         self.emit = emit
         check_budget(config.budget, weigh)
@@ -121,7 +123,6 @@ class Trainer:
         self.device = rasterizer.device
         self.scene = scene
         self.depth_unit = median_depth(scene)
-        exposures = settle_exposures(scene, depths, config.refine_exposure, config.exposure)
         self.refine_exposure = exposures.refine
         points = first_points(scene, depths, exposures, config)
         init = splats_from_points(points, config.init, config.sh_degree, config.seed)

@@ -1,4 +1,6 @@
-"""What the training starts from: points, and the unit of depth that its rates are given in."""
+"""What the training starts from: points, how freely colours may change, and the unit of depth of its rates."""
+
+from dataclasses import replace
 
 from recon.errors import InputError
 from recon.optimize.backdrop import set_back
@@ -7,6 +9,7 @@ from recon.optimize.exposure import Exposures
 from recon.optimize.flats import onto_flats
 from recon.optimize.gaps import fill_gaps
 from recon.optimize.hull import carve
+from recon.optimize.shine import settle_harmonics
 from recon.types import DepthMaps, PointCloud, PosedScene
 
 
@@ -19,6 +22,12 @@ def first_points(scene: PosedScene, depths: DepthMaps | None, exposures: Exposur
         guessed = onto_flats(scene, depths, config.flats, unsure_below, config.seed)
         begin, guessed = set_back(scene, guessed, config.backdrop, unsure_below)
     return carve(scene, depths, fill_gaps(begin, guessed, config.init), config.hull, config.seed)
+
+
+def with_shine(config: TrainConfig, exposures: Exposures) -> TrainConfig:
+    """`config` with the harmonics that photos as unlike as `exposures` says ask for. A second time changes nothing."""
+    degree, rate = settle_harmonics(exposures, config.sh_degree, config.rates.shN, config.shine)
+    return replace(config, sh_degree=degree, rates=replace(config.rates, shN=rate))
 
 
 def median_depth(scene: PosedScene) -> float:

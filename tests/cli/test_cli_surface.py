@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import torch
 from recon import cli
 from recon.cli import options
 from recon.cli.console import Console, Result
-from recon.cli.failures import explain
+from recon.cli.failures import BROKEN_PIPE, explain
 from recon.errors import InputError, MissingDependencyError, PoseError, ResourceError
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +26,17 @@ COMMANDS = [command.__name__.lower() for command in options.COMMANDS]
 def run_cli(*args: str, **extra: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "recon.cli", *args]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, **extra)  # type: ignore[call-overload]
+
+
+def test_help_that_nobody_reads_to_the_end_says_nothing() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [sys.executable, "-m", "recon.cli", "run", "--help"]
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=120)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (BROKEN_PIPE, "")
 
 
 def test_help_is_quick_and_imports_no_torch() -> None:

@@ -8,7 +8,7 @@ from optimize_scenes import rasterizer, scene
 from torch import Tensor
 
 from recon.optimize import InitConfig, TrainConfig
-from recon.optimize.exposure import ExposureConfig, measure_gains, settle_exposures
+from recon.optimize.exposure import ExposureConfig, compare_photos, measure_gains, settle_exposures
 from recon.optimize.loop import Trainer
 from recon.types import DepthMaps, PosedScene
 
@@ -23,7 +23,7 @@ def darkened(factors: Tensor) -> tuple[PosedScene, DepthMaps]:
 
 def test_gains_are_those_that_the_photos_were_darkened_by() -> None:
     photos, depths = darkened(FACTORS)
-    gains = measure_gains(photos, depths)
+    gains = measure_gains(3, compare_photos(photos, depths))
     assert gains is not None
     truth = FACTORS.log()
     assert gains == pytest.approx(truth - truth.mean(dim=0), abs=0.02)
@@ -57,7 +57,7 @@ def test_what_is_not_wanted_or_not_measured() -> None:
     assert not settle_exposures(photos, depths, False, ExposureConfig()).refine
     assert settle_exposures(photos, None, True, ExposureConfig()).refine
     blind = replace(depths, confidence=tuple(torch.zeros_like(c) for c in depths.confidence))
-    assert measure_gains(photos, blind) is None
+    assert measure_gains(3, compare_photos(photos, blind)) is None
     unknown = settle_exposures(photos, blind, True, ExposureConfig())
     assert unknown.refine
     assert float(unknown.log_gains.abs().max()) == 0
@@ -66,7 +66,7 @@ def test_what_is_not_wanted_or_not_measured() -> None:
 def test_one_photo_without_a_partner_is_not_compared() -> None:
     photos, depths = darkened(FACTORS)
     alone = replace(depths, confidence=(*depths.confidence[:2], torch.zeros_like(depths.confidence[2])))
-    assert measure_gains(photos, alone) is None
+    assert measure_gains(3, compare_photos(photos, alone)) is None
 
 
 def test_training_starts_from_the_measured_exposures() -> None:

@@ -53,6 +53,7 @@ ARMS: tuple[Arm, ...] = (
     Arm("no-exposure", "off", "one exposure for all photos", {"train.refine_exposure": "false"}),
     Arm("no-pose-refinement", "off", "cameras stay", {"train.refine_poses": "false"}, only="estimated"),
     Arm("no-placing", "off", "no second look at doubtful photos", {"placing.enabled": "false"}, only="estimated"),
+    Arm("no-shine", "off", "harmonics as everywhere where colours differ", {"train.shine.above": NEVER}),
     Arm("sh-3", "off", "spherical harmonics of degree 3, not 1", {"train.sh_degree": "3"}),
     Arm("sh-0", "off", "no view-dependent colour", {"train.sh_degree": "0"}),
     Arm("round-start", "off", "balls, not discs along the surface", {"train.init.flatness": "1"}),

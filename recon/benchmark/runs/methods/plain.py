@@ -78,6 +78,7 @@ def without_priors(config: TrainConfig) -> TrainConfig:
         random_background=False,
         refine_poses=False,
         refine_exposure=False,
+        shine=replace(config.shine, above=ANYWHERE),
         init=replace(config.init, opacity=0.1, min_opacity=0.1, scale_factor=1.0, flatness=1.0, fill_below=0.0),
         hull=replace(config.hull, points=0),
         coherent=replace(config.coherent, cell_px=0.0),
