@@ -53,8 +53,11 @@ class Exposures:
     """What is known of the exposures before training."""
 
     refine: bool
+    """Whether each photo has an exposure of its own that is refined: `differ`, where that is wanted."""
     log_gains: Float[Tensor, "V 3"]
     """Logarithms of the photos' brightness, their mean over the photos 0; all 0 where nothing could be measured."""
+    differ: bool = True
+    """The camera set itself anew from photo to photo, or nobody knows."""
     unlike: float | None = None
     """Typical difference of two photos' logarithms of brightness that no exposure explains; None: not measured."""
 
@@ -83,12 +86,13 @@ def settle_exposures(scene: PosedScene, depths: DepthMaps | None, wanted: bool, 
     gains, unlike = measure_gains(len(scene), pairs), measure_unlike(pairs)
     if gains is None:
         logger.info("Exposures: the photos cannot be compared")
-        return Exposures(wanted, torch.zeros(len(scene), 3), unlike)
+        return Exposures(wanted, torch.zeros(len(scene), 3), True, unlike)
     brightness = gains.mean(dim=1)
     spread = float(brightness.max() - brightness.min())
-    refine = wanted and spread > config.above
+    differ = spread > config.above
+    refine = wanted and differ
     logger.info("Exposures differ by %.0f%%: %s", 100 * spread, "refined" if refine else "not refined")
-    return Exposures(refine, gains, unlike)
+    return Exposures(refine, gains, differ, unlike)
 
 
 @dataclass(frozen=True)

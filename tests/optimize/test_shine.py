@@ -49,6 +49,14 @@ def test_harmonics_are_freed_where_the_light_moves_and_only_there() -> None:
     assert moved.config.rates.shN == TrainConfig().shine.rate
 
 
+def test_photos_of_a_camera_that_set_itself_anew_free_nothing() -> None:
+    photos, depths = lit(0.4)
+    dark = replace(photos, images=(photos.images[0] * 0.6, *photos.images[1:]))
+    assert settle_exposures(dark, depths, True, ExposureConfig()).differ
+    for refined in (True, False):
+        assert trainer(dark, depths, refine_exposure=refined).splats().sh_degree == 1
+
+
 def test_a_wish_for_no_view_dependent_colour_stays() -> None:
     assert trainer(*lit(0.4), sh_degree=0).splats().sh_degree == 0
 
