@@ -75,12 +75,12 @@ def test_photos_of_a_moving_light_are_learnt_better() -> None:
         one = trainer(
             photos,
             depths,
-            steps=150,
+            steps=60,
             refine_poses=False,
             refine_exposure=False,
             shine=replace(TrainConfig().shine, above=above),
         )
-        while one.step_index < 150:
+        while one.step_index < 60:
             one.step()
         with torch.no_grad():
             seen = [one.look(i)[0] for i in range(3)]
