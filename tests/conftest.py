@@ -2,10 +2,13 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from jaxtyping import install_import_hook
 
 TESTS = Path(__file__).parent
@@ -20,6 +23,17 @@ install_import_hook(["recon", "viewer"], "runtime_types.check")
 # runs a process for each core.
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
 
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
 NO_CUDA = "no CUDA device"
 NO_BROWSER = "no chromium: install Debian's chromium, run `playwright install chromium`, or set CHROMIUM"
 
@@ -72,6 +86,29 @@ def chromium() -> str:
     path = chromium_path()
     assert path is not None, "use this fixture only in tests marked browser"
     return path
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Any]:
+    """One headless browser for all tests of a process, where Playwright runs only once at a time."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+@pytest.fixture(autouse=True)
+def one_browser_at_a_time(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Two browsers that draw in software take all of a small machine, and then both wait too long for their pages."""
+    if request.node.get_closest_marker("browser") is None:
+        yield
+    else:
+        with FileLock(tmp_path_factory.getbasetemp().parent / "browser.lock"):  # pytest-xdist's processes share it
+            yield
 
 
 @pytest.fixture(autouse=True)

@@ -200,34 +200,30 @@ def test_the_page_needs_nothing_else_and_escapes(finished, tmp_path):
 
 
 @pytest.mark.browser
-def test_the_page_sorts_and_wipes(finished, tmp_path, chromium):
-    from playwright.sync_api import sync_playwright
-
+def test_the_page_sorts_and_wipes(finished, tmp_path, browser):
     out, root = finished
     for path in (out / "track1-given" / "grey" / "seed1").rglob("*.png"):
         Image.new("RGB", (56, 42), (20, 30, 40)).save(path)
     for path in (out / "track1-given" / "grey" / "seed1").rglob("job.json"):
         path.write_text(path.read_text().replace('"entry": "grey"', '"entry": "dark"'))
     write_page(tmp_path / "board.html", score_run(out, root), out, root)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 390, "height": 800})
-        errors: list[str] = []
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.goto((tmp_path / "board.html").as_uri())
-        names = lambda: tab.locator("tbody tr td:first-child").all_inner_texts()  # noqa: E731
-        tab.locator("th", has_text="PSNR-M").first.click()
-        descending = names()
-        tab.locator("th", has_text="PSNR-M").first.click()
-        assert (descending, names()) == (["grey", "dark"], ["dark", "grey"])
-        wipe = tab.locator(".wipe").first
-        before = wipe.locator(".over").get_attribute("src")
-        tab.locator(".view select").first.select_option(label="dark")
-        assert wipe.locator(".over").get_attribute("src") != before
-        tab.locator(".view input").first.fill("20")
-        assert wipe.evaluate("e => e.style.getPropertyValue('--at')") == "20%"
-        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-        browser.close()
+    tab = browser.new_page(viewport={"width": 390, "height": 800})
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto((tmp_path / "board.html").as_uri())
+    names = lambda: tab.locator("tbody tr td:first-child").all_inner_texts()  # noqa: E731
+    tab.locator("th", has_text="PSNR-M").first.click()
+    descending = names()
+    tab.locator("th", has_text="PSNR-M").first.click()
+    assert (descending, names()) == (["grey", "dark"], ["dark", "grey"])
+    wipe = tab.locator(".wipe").first
+    before = wipe.locator(".over").get_attribute("src")
+    tab.locator(".view select").first.select_option(label="dark")
+    assert wipe.locator(".over").get_attribute("src") != before
+    tab.locator(".view input").first.fill("20")
+    assert wipe.evaluate("e => e.style.getPropertyValue('--at')") == "20%"
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    tab.close()
     assert errors == []
 
 

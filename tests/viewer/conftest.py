@@ -1,4 +1,4 @@
-"""One browser and one run folder for all tests of the viewer."""
+"""One run folder for all tests of the viewer."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,15 +6,9 @@ from typing import Any
 
 import pytest
 from blob_scene import BlobRun, write_run
-from browser_tab import Tab, launch
+from browser_tab import Tab
 
 from viewer import Viewer, open_run
-
-
-@pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator[Any]:
-    with launch(chromium) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")
