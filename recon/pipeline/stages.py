@@ -20,6 +20,7 @@ from recon.pipeline.budget import weigh, write_within
 from recon.pipeline.core import Outcome, Run
 from recon.poses import estimate, make_scene
 from recon.priors.depth import make_depth_model, monocular_depths
+from recon.runfolder import RunFolder
 from recon.stereo import reconstruct
 from recon.types import Cameras, DepthMaps, ImageSet, PointCloud, PosedScene, PoseResult, Splats
 
@@ -270,12 +271,24 @@ def publish(run: Run, cameras: Cameras, points: PointCloud) -> tuple[Path, ...]:
     folder, images, result = run.folder, run.value("images").used, run.value("poses")
     width, height = result.cameras.width, result.cameras.height
     everyone = place_back(cameras, result.cameras).resized(width, height)
+    before = _published_photos(folder)
     names = data.save_images(images, folder.images)
     extra = [{"photo": name} for name in images.names]
     transforms_json.write_transforms(folder.cameras, names, everyone, images="images", points="points.ply", extra=extra)
     colmap.write_model(folder.sparse, names, everyone, result.points)
     write_points(folder.points, points)
+    for gone in before - set(names):
+        log.info("removing %s, which is of an earlier set of photos", gone)
+        (folder.images / gone).unlink(missing_ok=True)
     return folder.cameras, folder.points
+
+
+def _published_photos(folder: RunFolder) -> set[str]:
+    """Names of the pictures that cameras.json refers to, as recon wrote them; none if it cannot be read."""
+    try:
+        return {Path(name).name for name in transforms_json.read_transforms(folder.cameras).names}
+    except InputError:
+        return set()
 
 
 def place_back(placed: Cameras, everyone: Cameras) -> Cameras:
