@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recon.optimize.gaps import Surface
-from recon.types import Cameras, DepthMaps, PointCloud, PosedScene
+from recon.optimize.gaps import SAME_SURFACE, Surface, photo_surface
+from recon.types import DepthMaps, PosedScene
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,9 @@ def set_back(
     """Points and depths to start from, with the backdrop, where there is one, far behind everything.
 
     Where a photo shows the backdrop nothing stands in front of it, so points that it would show there are dropped
-    (carving, as with a silhouette): mostly rims of the object that stereo made too wide.
+    (carving, as with a silhouette). Beside the backdrop's rim one photo suffices: stereo makes objects too wide. Deeper
+    in, points stay if more photos are sure of a surface than show the backdrop: a white table is taken for a white
+    backdrop, too, and a photo from before the object was turned over shows it where a scale bar lay afterwards.
 
     Args:
         unsure_below: confidence below which a depth is a guess.
@@ -74,17 +76,21 @@ def set_back(
     if not chosen or sure.numel() == 0:
         return scene, depths
     far = config.distance * float(np.quantile(sure.numpy(), 0.95))
-    depth, confidence, points = list(depths.depth), list(depths.confidence), scene.points
+    depth, confidence = list(depths.depth), list(depths.confidence)
+    shown_in = [torch.zeros(d.shape, dtype=torch.bool) for d in depths.depth]
     for region in chosen:
         view = region.view
         shown = _connected(region, scene.images[view])
-        points = points[~_seen_before(points, scene.cameras[view], shown)]
+        shown_in[view] |= shown
         behind = shown | (_wider(region.mask) & (confidence[view] < unsure_below))
         depth[view] = torch.where(behind, far, depth[view])
         confidence[view] = torch.where(behind, 0.0, confidence[view])
-    dropped = len(scene.points) - len(points)
-    logger.info("A flat backdrop is put behind everything; %d points stood before it", dropped)
-    return replace(scene, points=points), replace(depths, depth=tuple(depth), confidence=tuple(confidence))
+    against, deep = _against(scene, shown_in, 1), _against(scene, shown_in, WINDOW_PX)
+    outvoted = (against > 0) & (against >= _witnesses(scene, depths, shown_in, unsure_below))
+    dropped = outvoted | (against > deep)
+    logger.info("A flat backdrop is put behind everything; %d points stood before it", int(dropped.sum()))
+    behind_all = replace(depths, depth=tuple(depth), confidence=tuple(confidence))
+    return replace(scene, points=scene.points[~dropped]), behind_all
 
 
 def flat_regions(
@@ -137,9 +143,29 @@ def _wider(mask: NDArray[np.bool_]) -> Bool[Tensor, "H W"]:
     return torch.from_numpy(cv2.dilate(mask.astype(np.uint8), kernel).astype(bool))
 
 
-def _seen_before(points: PointCloud, camera: Cameras, shown: Bool[Tensor, "H W"]) -> Bool[Tensor, " P"]:
-    """Points that the photo would show within the backdrop, a pixel from its rim or more."""
-    inner = torch.from_numpy(cv2.erode(shown.numpy().astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool))
-    surface = Surface(torch.where(inner, 0.0, torch.inf), camera.cam_from_world[0], camera.Ks[0])
-    z, backdrop = surface.behind(points.xyz)
-    return (z > 0) & backdrop.isfinite()
+def _against(scene: PosedScene, shown_in: list[Bool[Tensor, "H W"]], from_rim: int) -> Int[Tensor, " P"]:
+    """How many photos would show each point within the backdrop, so many pixels from its rim or more."""
+    window = np.ones((2 * from_rim + 1, 2 * from_rim + 1), np.uint8)
+    count = torch.zeros(len(scene.points), dtype=torch.int64)
+    for view, shown in enumerate(shown_in):
+        inner = torch.from_numpy(cv2.erode(shown.numpy().astype(np.uint8), window).astype(bool))
+        backdrop = torch.where(inner, 0.0, torch.inf)
+        surface = Surface(backdrop, scene.cameras.cam_from_world[view], scene.cameras.Ks[view])
+        count += surface.behind(scene.points.xyz)[1].isfinite()
+    return count
+
+
+def _witnesses(
+    scene: PosedScene, depths: DepthMaps, shown_in: list[Bool[Tensor, "H W"]], unsure_below: float
+) -> Int[Tensor, " P"]:
+    """How many photos are sure of a surface at each point, and do not show the backdrop there.
+
+    A point's own photo counts. Where one shows the backdrop, stereo's certainty is that of the object's rim beside it.
+    """
+    count = torch.zeros(len(scene.points), dtype=torch.int64)
+    for view, shown in enumerate(shown_in):
+        surface = photo_surface(scene, depths, view, unsure_below)
+        surface = replace(surface, depth=torch.where(shown, torch.inf, surface.depth))
+        z, there = surface.behind(scene.points.xyz)
+        count += there.isfinite() & ((z - there).abs() < SAME_SURFACE * there)
+    return count

@@ -84,5 +84,32 @@ def test_points_that_would_be_seen_before_the_backdrop_are_dropped() -> None:
     assert after.points.spacing.tolist() == [2, 3, 4]
 
 
+def test_a_point_well_within_the_backdrop_stays_if_more_photos_are_sure_of_it_than_show_the_backdrop() -> None:
+    scene, depths = studio(2)
+    K = torch.tensor([[80.0, 0.0, 40.0], [0.0, 80.0, 30.0], [0.0, 0.0, 1.0]]).repeat(3, 1, 1)
+    # All three are sure of a thing at depth 2 in the upper part's middle; the first has the backdrop's colour there.
+    depth, confidence = [d.clone() for d in depths.depth], [c.clone() for c in depths.confidence]
+    images = [image.clone() for image in scene.images]
+    thing = (slice(8, 22), slice(30, 50))
+    for view in range(3):
+        depth[view][thing], confidence[view][thing] = 2.0, 1.0
+    images[1][thing] = scene.images[2][thing]
+    xyz = torch.tensor([[0.0, -0.45, 2.0], [0.0, -0.45, 1.8], [0.6, -0.45, 2.0], [0.0, -0.25, 2.0]])
+    points = PointCloud(xyz, torch.zeros(4, 3), torch.ones(4), spacing=torch.arange(4.0))
+    cameras = Cameras.create(torch.eye(4).repeat(3, 1, 1), K, WIDTH, HEIGHT)
+    scene = replace(scene, images=tuple(images), cameras=cameras, points=points)
+    depths = DepthMaps(tuple(depth), tuple(confidence))
+
+    def kept(seen: DepthMaps) -> list[float]:
+        spacing = set_back(scene, seen, BackdropConfig(), 0.2)[0].points.spacing
+        assert spacing is not None
+        return spacing.tolist()
+
+    # Not what stands before that surface, nor what is beside it, nor what is beside the backdrop's rim.
+    assert kept(depths) == [0]
+    doubted = replace(depths, confidence=(confidence[0], confidence[1], torch.zeros(HEIGHT, WIDTH)))
+    assert kept(doubted) == []  # one for it, one against
+
+
 def test_it_can_be_turned_off() -> None:
     assert (moved(*studio(3), config=BackdropConfig(distance=0.0)) == 0).all()
