@@ -29,6 +29,8 @@ SAME_COLOR = 10.0 / 255
 """Largest difference, in any channel, of two regions' mean colours that are one backdrop."""
 SURE = 0.5
 """Confidence of the depths that say where the scene ends."""
+RIM_PX = 9
+"""This near the backdrop's rim objects are too wide: stereo's windows reach 4 pixels, and twice as far at half size."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def set_back(
         behind = shown | (_wider(region.mask) & (confidence[view] < unsure_below))
         depth[view] = torch.where(behind, far, depth[view])
         confidence[view] = torch.where(behind, 0.0, confidence[view])
-    against, deep = _against(scene, shown_in, 1), _against(scene, shown_in, WINDOW_PX)
+    against, deep = _against(scene, shown_in, 1), _against(scene, shown_in, RIM_PX)
     outvoted = (against > 0) & (against >= _witnesses(scene, depths, shown_in, unsure_below))
     dropped = outvoted | (against > deep)
     logger.info("A flat backdrop is put behind everything; %d points stood before it", int(dropped.sum()))
