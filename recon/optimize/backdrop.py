@@ -87,11 +87,12 @@ def set_back(
         behind = shown | (_wider(region.mask) & (confidence[view] < unsure_below))
         depth[view] = torch.where(behind, far, depth[view])
         confidence[view] = torch.where(behind, 0.0, confidence[view])
+    behind_all = replace(depths, depth=tuple(depth), confidence=tuple(confidence))
     against, deep = _against(scene, shown_in, 1), _against(scene, shown_in, RIM_PX)
-    outvoted = (against > 0) & (against >= _witnesses(scene, depths, shown_in, unsure_below))
+    # Who shows the backdrop is no longer sure of anything there: its certainty was that of the object's rim beside it.
+    outvoted = (against > 0) & (against >= _witnesses(scene, behind_all, unsure_below))
     dropped = outvoted | (against > deep)
     logger.info("A flat backdrop is put behind everything; %d points stood before it", int(dropped.sum()))
-    behind_all = replace(depths, depth=tuple(depth), confidence=tuple(confidence))
     return replace(scene, points=scene.points[~dropped]), behind_all
 
 
@@ -157,17 +158,10 @@ def _against(scene: PosedScene, shown_in: list[Bool[Tensor, "H W"]], from_rim: i
     return count
 
 
-def _witnesses(
-    scene: PosedScene, depths: DepthMaps, shown_in: list[Bool[Tensor, "H W"]], unsure_below: float
-) -> Int[Tensor, " P"]:
-    """How many photos are sure of a surface at each point, and do not show the backdrop there.
-
-    A point's own photo counts. Where one shows the backdrop, stereo's certainty is that of the object's rim beside it.
-    """
+def _witnesses(scene: PosedScene, depths: DepthMaps, unsure_below: float) -> Int[Tensor, " P"]:
+    """How many photos are sure of a surface at each point; its own photo counts."""
     count = torch.zeros(len(scene.points), dtype=torch.int64)
-    for view, shown in enumerate(shown_in):
-        surface = photo_surface(scene, depths, view, unsure_below)
-        surface = replace(surface, depth=torch.where(shown, torch.inf, surface.depth))
-        z, there = surface.behind(scene.points.xyz)
+    for view in range(len(scene)):
+        z, there = photo_surface(scene, depths, view, unsure_below).behind(scene.points.xyz)
         count += there.isfinite() & ((z - there).abs() < SAME_SURFACE * there)
     return count
